@@ -1,0 +1,1 @@
+"""Decisions, and nothing else: pure functions and machines over facts, instants and random numbers."""

@@ -1,0 +1,59 @@
+"""Durations and the other numbers of a policy, checked where they come in."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TypeAlias
+
+__all__ = ["Duration", "optional_seconds", "seconds", "whole"]
+
+Duration: TypeAlias = int | float | timedelta
+"""Seconds, as a number or a ``timedelta``."""
+
+
+def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
+    """A duration in seconds, checked.
+
+    Args:
+        name: the argument's name, for the error.
+        value: what the user gave.
+        least: the lower limit, seconds.
+        above: whether the limit itself is excluded.
+
+    Raises:
+        TypeError: it is not a number of seconds or a ``timedelta``.
+        ValueError: it is not finite, or below the limit.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"{name} must be seconds (int, float) or a timedelta, got {value!r}")
+    limit = f"{'>' if above else '>='} {least:g} s"
+    try:
+        number = float(number)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite and {limit}, got an integer beyond any float") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite and {limit}, got {value!r}")
+    if number < least or (above and number == least):
+        raise ValueError(f"{name} must be {limit}, got {value!r}")
+    return number
+
+
+def optional_seconds(name: str, value: object, *, above: bool = False) -> float | None:
+    """A duration in seconds, or None for no limit."""
+    return None if value is None else seconds(name, value, above=above)
+
+
+def whole(name: str, value: object, *, least: int) -> int:
+    """A whole number at or above a limit.
+
+    Raises:
+        TypeError: it is not an ``int``.
+        ValueError: it is below the limit.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be >= {least}, got {value!r}")
+    return value

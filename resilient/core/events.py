@@ -1,0 +1,160 @@
+"""What happens to a guarded call, as values: one small closed union, told to whoever listens.
+
+``str(event)`` is its line in a log. Instants are seconds since the call began (since its first failure, where
+nothing but that failure made the policy read a clock).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from resilient.core.action import Action, Verdict
+
+__all__ = [
+    "AttemptFailed",
+    "Event",
+    "GaveUp",
+    "Panic",
+    "Recovered",
+    "Recovering",
+    "RecoveryFailed",
+    "Succeeded",
+    "Waiting",
+    "described",
+]
+
+
+def described(error: BaseException | None) -> str:
+    """An error in one line: its class and its message."""
+    if error is None:
+        return "a rejected result"
+    try:
+        text = " ".join(str(error).split())
+    except Exception as broken:
+        text = f"<no message: its __str__ raised {type(broken).__name__}>"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt raised, or returned what a result rule rejects (``error`` is None then)."""
+
+    name: str
+    elapsed: float
+    attempt: int
+    verdict: Verdict
+    error: Exception | None
+    value: object = None
+
+    def __str__(self) -> str:
+        category = f" ({self.verdict.category})" if self.verdict.category else ""
+        return (
+            f"{self.name}: attempt {self.attempt} failed with {described(self.error)}: "
+            f"{self.verdict.action.name}{category}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The call sleeps ``seconds`` before attempt ``attempt``."""
+
+    name: str
+    elapsed: float
+    attempt: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: waiting {self.seconds:.3g} s before attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovering:
+    """This call runs a recovery handler, for itself and all others that failed with it."""
+
+    name: str
+    elapsed: float
+    action: Action
+
+    def __str__(self) -> str:
+        return f"{self.name}: recovering by {self.action.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The recovery handler returned."""
+
+    name: str
+    elapsed: float
+    action: Action
+
+    def __str__(self) -> str:
+        return f"{self.name}: recovered by {self.action.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryFailed:
+    """The handler raised, or there is none (``error`` is None then); the call falls back to a plain retry."""
+
+    name: str
+    elapsed: float
+    action: Action
+    error: Exception | None
+
+    def __str__(self) -> str:
+        why = "no handler is set" if self.error is None else described(self.error)
+        return f"{self.name}: recovery by {self.action.name} failed, trying again without it: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """The call ends without success.
+
+    Attributes:
+        stopped_by: "fail" (classified as FAIL), "attempts", "timeout", "max_wait" or "budget".
+        retry_at: monotonic instant from which another call makes sense, if the other side named one.
+    """
+
+    name: str
+    elapsed: float
+    attempts: int
+    stopped_by: str
+    reason: str
+    error: Exception | None
+    retry_at: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}; last failure: {described(self.error)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The call succeeded after at least one retry."""
+
+    name: str
+    elapsed: float
+    attempts: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: succeeded at attempt {self.attempts} after {self.elapsed:.3g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Panic:
+    """``catch`` or a process-wide hook caught what would have killed something.
+
+    Attributes:
+        where: "call" for ``catch``; "process", "thread", "unraisable" or "event loop" for ``panic_hooks``.
+    """
+
+    name: str
+    where: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        return f"{self.name}: caught a panic ({self.where}): {described(self.error)}"
+
+
+Event: TypeAlias = (
+    AttemptFailed | Waiting | Recovering | Recovered | RecoveryFailed | GaveUp | Succeeded | Panic
+)

@@ -1,0 +1,44 @@
+"""Errors recognised by the dotted name of their class, importing nothing.
+
+A class answers to the name under which it was defined, to every package above its module (libraries define
+in ``lib.errors.exceptions.flood_420`` what they document as ``lib.errors.FloodWait``), and to any name under
+which a module that is loaded already offers it (``socket.timeout`` is ``TimeoutError``). What raised an error
+is loaded by then, so nothing ever needs importing.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+
+__all__ = ["check_dotted_name", "is_named"]
+
+
+def is_named(kind: type[BaseException], dotted: str) -> bool:
+    """Whether a class, or one it derives from, answers to a dotted name."""
+    module, _, name = dotted.rpartition(".")
+    known = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    if isinstance(known, type):
+        return issubclass(kind, known)
+    return dotted in _names(kind)
+
+
+@lru_cache(maxsize=1024)
+def _names(kind: type[BaseException]) -> frozenset[str]:
+    names: set[str] = set()
+    for base in kind.__mro__:
+        parts = base.__module__.split(".")
+        names.update(".".join((*parts[:depth], base.__qualname__)) for depth in range(1, len(parts) + 1))
+    return frozenset(names)
+
+
+def check_dotted_name(argument: str, name: str) -> str:
+    """The name, if it could be one of a class in a module.
+
+    Raises:
+        ValueError: it has no module, or a part of it is no identifier.
+    """
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError(f"{argument} must name a module and a class, such as 'httpx.ConnectError', got {name!r}")
+    return name

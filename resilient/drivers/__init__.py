@@ -1,0 +1,1 @@
+"""The only places that sleep, await, lock or read a clock."""

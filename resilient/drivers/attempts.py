@@ -1,0 +1,212 @@
+"""Attempts as users see them: the block form, and the attempt that is running now."""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
+
+from resilient.core.run import Again
+from resilient.drivers import aio, sync
+from resilient.drivers.backends import Cutoff, current_backend
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.episode import FIRST, Episode, First, Guard, Limit, outer_cut, remaining_of
+from resilient.drivers.wrap import POLICY, STARTED
+
+__all__ = ["AsyncAttempts", "Attempt", "AttemptBlock", "Attempts", "current_attempt"]
+
+
+class Attempt:
+    """One attempt of a guarded call.
+
+    Attributes:
+        number: 1 for the first call.
+        last_error: what the attempt before raised; None if there was none, or a result was rejected.
+    """
+
+    __slots__ = ("_began", "_policy", "_started", "last_error", "number")
+
+    def __init__(
+        self, policy: Guard, number: int, last_error: Exception | None, started: float | None, began: float | None
+    ) -> None:
+        self.number = number
+        self.last_error = last_error
+        self._policy = policy
+        self._started = started
+        self._began = began
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left for this attempt, >= 0; None if neither ``timeout`` nor ``attempt_timeout`` limits it.
+
+        A blocking call cannot be cut off from outside: hand this to the client that does the waiting.
+        """
+        timeout, attempt_timeout = self._policy.plan.timeout, self._policy.attempt_timeout
+        if self._started is None or self._began is None:
+            return None
+        deadline = None if timeout is None else self._started + timeout
+        return remaining_of(CLOCK.get().now(), self._began, attempt_timeout, deadline)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.number}>"
+
+
+class AttemptBlock(Attempt):
+    """One turn of the block form: ``for attempt in policy:`` ``with attempt: ...``"""
+
+    __slots__ = ("_attempts", "_cutoff", "_entered", "_frame", "_limit", "_result", "_token")
+
+    def __init__(self, attempts: Attempts | AsyncAttempts, episode: Episode, limit: Limit | None) -> None:
+        run = episode.run
+        super().__init__(episode.guard, run.failures + 1, episode.last_error, run.started, episode.began)
+        self._attempts = attempts
+        self._limit = limit
+        self._cutoff: Cutoff | None = None
+        self._entered = False
+        self._frame = 0
+        self._result: tuple[object, ...] = ()
+        self._token: Token[AttemptBlock | None] | None = None
+
+    def set_result(self, value: object) -> None:
+        """Says what the block came to, for rules that judge results (``Rule.result``)."""
+        self._result = (value,)
+
+    def __enter__(self) -> AttemptBlock:
+        self._entered = True
+        self._frame = id(sys._getframe(1))  # the frame lives at least as long as its block runs
+        if self._limit is not None:
+            self._cutoff = current_backend().cutoff(self._limit.seconds, CLOCK.get()).__enter__()
+        self._token = _BLOCK.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if self._token is not None:
+            _BLOCK.reset(self._token)
+        if self._cutoff is not None and self._limit is not None:
+            self._cutoff.__exit__(kind, error, traceback)
+            if self._cutoff.expired:
+                return self._cut_off(self._limit)
+        self.last_error = None  # this frame's user holds the attempt, the error holds that frame
+        if error is None:
+            self._attempts.finished(self._result)
+            return False
+        return isinstance(error, Exception) and self._attempts.failed(error, None)
+
+    def _cut_off(self, limit: Limit) -> bool:
+        self.last_error = None
+        error = limit.passed()
+        if self._attempts.failed(error, limit):
+            return True
+        try:
+            raise error from error.__cause__  # not from the cancellation that carried it
+        finally:
+            limit.error = None
+            del error
+
+
+class Attempts:
+    """The attempts of one blocking block."""
+
+    __slots__ = ("_block", "_born", "_episode", "_error", "_step")
+
+    def __init__(self, policy: Guard) -> None:
+        self._episode = Episode(policy, "block")
+        self._step: Again | First | None = FIRST
+        self._block: AttemptBlock | None = None
+        self._born = 0
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Attempts:
+        return self
+
+    def __next__(self) -> AttemptBlock:
+        step = self._next_step()
+        if step is None:
+            raise StopIteration
+        if isinstance(step, Again) and not sync.prepare(self._episode, step, self._error, self._born):
+            self._give_back()
+        return self._begin(None)
+
+    def finished(self, result: tuple[object, ...]) -> None:
+        """The block ended without an error."""
+        self._error = None
+        self._step = self._episode.returned(*result) if result else self._episode.done()
+
+    def failed(self, error: Exception, limit: Limit | None) -> bool:
+        """The block raised; whether another attempt follows."""
+        self._step = self._episode.failed(error, limit)
+        self._error = None if self._step is None else error
+        return self._step is not None
+
+    def _next_step(self) -> Again | First | None:
+        if self._block is not None and not self._block._entered:
+            raise RuntimeError(
+                f"attempt {self._block.number} was never entered: write `with attempt:` inside the loop"
+            )
+        return self._step
+
+    def _begin(self, limit: Limit | None) -> AttemptBlock:
+        self._born = self._episode.begins()
+        self._error = None
+        self._block = AttemptBlock(self, self._episode, limit)
+        return self._block
+
+    def _give_back(self) -> None:
+        error, self._error, self._step = self._error, None, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+
+
+class AsyncAttempts(Attempts):
+    """The attempts of one block in a coroutine."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> AsyncAttempts:
+        return self
+
+    async def __anext__(self) -> AttemptBlock:
+        step = self._next_step()
+        if step is None:
+            raise StopAsyncIteration
+        if isinstance(step, Again) and not await aio.prepare(self._episode, step, self._error, self._born):
+            self._give_back()
+        began = self._episode.begins()
+        del began
+        return self._begin(self._episode.limit())
+
+
+_BLOCK: ContextVar[AttemptBlock | None] = ContextVar("resilient.block", default=None)
+_SETTLE = (sync.settle.__code__, aio.settle.__code__)
+
+
+def current_attempt() -> Attempt | None:
+    """The attempt that runs now, or None outside any guarded call.
+
+    The innermost one on this call stack; from a task or thread that copied the context, the block around it.
+    It is found by walking the stack, so that calls which never ask pay nothing for it.
+    """
+    block = _BLOCK.get()
+    frame = sys._getframe(1)
+    while frame is not None:
+        if block is not None and id(frame) == block._frame:
+            return block
+        if frame.f_code in _SETTLE:
+            return _of_episode(frame.f_locals["episode"])
+        policy: Any = frame.f_globals.get(POLICY)
+        if policy is not None:
+            started = frame.f_locals.get(frame.f_globals[STARTED])
+            return Attempt(policy, 1, None, started, started)
+        frame = frame.f_back
+    return block
+
+
+def _of_episode(episode: Episode) -> Attempt:
+    run = episode.run
+    return Attempt(episode.guard, run.failures + 1, episode.last_error, run.started, episode.began)

@@ -1,0 +1,212 @@
+"""How a callable is wrapped: once, at decoration, into a function compiled for it.
+
+A plain function or method gets a wrapper compiled with its own parameters. On the success path that wrapper is
+``try: return call(...)`` and nothing more, which is cheaper than a ``*args, **kwargs`` closure by half; and
+its signature, its defaults (by identity) and the ``TypeError`` for a wrong call are the true ones. Callables
+without code of their own (builtins, partials, callable objects) get ``(*args, **kwargs)``.
+
+A wrapper knows its policy (:data:`POLICY` in its globals), so that ``current_attempt`` finds the running
+attempt on the stack and the success path need not announce it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from types import CodeType, CoroutineType, FunctionType, MethodType
+from typing import Any
+
+__all__ = ["POLICY", "STARTED", "Kind", "kind_of", "wrap_eager", "wrap_rescued"]
+
+POLICY = "resilient policy"  # no identifier, so that it collides with no name
+STARTED = "resilient started"  # under this, the name of the local that holds when the call began
+FILE = "<resilient>"
+
+
+class Kind(Enum):
+    """What calling a callable gives."""
+
+    SYNC = auto()
+    ASYNC = auto()
+    EITHER = auto()  # only its result will tell: a lambda, a partial, a decorated coroutine function
+    GENERATOR = auto()
+    ASYNC_GENERATOR = auto()
+
+
+def kind_of(call: Callable[..., Any]) -> Kind:
+    """What calling this gives, as far as it can be known beforehand."""
+    inner: Any = call
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not isinstance(inner, (FunctionType, MethodType, type)) and hasattr(type(inner), "__call__"):
+        method = type(inner).__call__
+        inner = method if isinstance(method, FunctionType) else inner
+    if inspect.iscoroutinefunction(inner):
+        return Kind.ASYNC
+    if inspect.isgeneratorfunction(inner):
+        return Kind.GENERATOR
+    if inspect.isasyncgenfunction(inner):
+        return Kind.ASYNC_GENERATOR
+    plain = isinstance(inner, (FunctionType, MethodType)) and not hasattr(inner, "__wrapped__")
+    return Kind.SYNC if plain and inner.__name__ != "<lambda>" else Kind.EITHER
+
+
+def wrap_rescued(
+    call: Callable[..., Any],
+    rescue: Callable[..., Any],
+    *,
+    kind: Kind,
+    caught: type[BaseException] = Exception,
+    facts: Mapping[str, str] | None = None,
+    names: Mapping[str, Any] | None = None,
+    adopt: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """A wrapper that only calls, and hands the first failure over.
+
+    Args:
+        call: what is guarded.
+        rescue: called as ``rescue(error, args, kwargs, **facts)``; awaited if the kind is ASYNC.
+        kind: SYNC, ASYNC or EITHER.
+        caught: what counts as a failure.
+        facts: names and expressions noted before the call, such as ``{"started": "now()"}``.
+        names: what those expressions refer to, and what is left in the wrapper's globals.
+        adopt: for EITHER: takes a coroutine that the call returned, ``adopt(coroutine, args, kwargs, **facts)``.
+    """
+    noted = facts or {}
+    prelude = "".join(f"    {{{fact}}} = {expression}\n" for fact, expression in noted.items())
+    extra = "".join(f", {fact}={{{fact}}}" for fact in noted)
+    source = _BY_KIND[kind].replace("PRELUDE", prelude).replace("EXTRA", extra)
+    given = {"caught": caught, "rescue": rescue, "adopt": adopt, "coroutine": CoroutineType}
+    return _compiled(call, source, ("error", "failure", "value", *noted), given, names or {})
+
+
+def wrap_eager(
+    call: Callable[..., Any], run: Callable[..., Any], *, kind: Kind, names: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """A wrapper that hands the whole call over, as ``run(args, kwargs)``, where every attempt needs watching."""
+    return _compiled(call, _EAGER[kind], (), {"run": run}, names or {})
+
+
+_SYNC = """\
+def wrapper({parameters}):
+PRELUDE    try:
+        return {call}({arguments})
+    except {caught} as {failure}:
+        {error} = {failure}
+    try:
+        return {rescue}({error}, ({positional}), {keywords}EXTRA)
+    finally:
+        {error} = None
+"""
+
+_EITHER = """\
+def wrapper({parameters}):
+PRELUDE    try:
+        {value} = {call}({arguments})
+    except {caught} as {failure}:
+        {error} = {failure}
+    else:
+        if {value}.__class__ is {coroutine}:
+            return {adopt}({value}, ({positional}), {keywords}EXTRA)
+        return {value}
+    try:
+        return {rescue}({error}, ({positional}), {keywords}EXTRA)
+    finally:
+        {error} = None
+"""
+
+_BY_KIND = {
+    Kind.SYNC: _SYNC,
+    Kind.ASYNC: _SYNC.replace("def ", "async def ").replace("return ", "return await "),
+    Kind.EITHER: _EITHER,
+}
+
+_HANDED_OVER = "def wrapper({parameters}):\n    return {run}(({positional}), {keywords})\n"
+
+_EAGER = {
+    Kind.SYNC: _HANDED_OVER,
+    Kind.EITHER: _HANDED_OVER,
+    Kind.ASYNC: _HANDED_OVER.replace("def ", "async def ").replace("return ", "return await "),
+    Kind.GENERATOR: _HANDED_OVER.replace("return ", "return (yield from ").replace("keywords})", "keywords}))"),
+    Kind.ASYNC_GENERATOR: _HANDED_OVER,
+}
+
+
+def _compiled(
+    call: Callable[..., Any],
+    source: str,
+    local_names: tuple[str, ...],
+    given: Mapping[str, Any],
+    names: Mapping[str, Any],
+) -> Callable[..., Any]:
+    function = call.__func__ if isinstance(call, MethodType) else call
+    if isinstance(function, FunctionType):
+        code, bound = function.__code__, isinstance(call, MethodType)
+        defaults, keyword_defaults = function.__defaults__, function.__kwdefaults__
+    else:
+        code, bound, defaults, keyword_defaults = _OPEN.__code__, False, None, None
+    parameters = _Parameters(code, bound)
+    own = {name: parameters.unused(name) for name in (*given, "call", *local_names)}
+    text = source.format(
+        parameters=parameters.declared,
+        arguments=parameters.passed,
+        positional=parameters.positional,
+        keywords=parameters.keywords,
+        **own,
+    )
+    namespace = {**names, STARTED: own.get("started"), **{own[name]: value for name, value in given.items()}, own["call"]: call}
+    wrapper = FunctionType(_code(text, _name(call)), namespace, _name(call), defaults)
+    wrapper.__kwdefaults__ = keyword_defaults  # type: ignore[assignment]  # None is what it starts with
+    return functools.update_wrapper(wrapper, call)
+
+
+def _OPEN(*args: Any, **kwargs: Any) -> None:
+    """The parameters of a callable whose own cannot be had."""
+
+
+@functools.lru_cache(maxsize=512)
+def _code(source: str, name: str) -> CodeType:
+    module = compile(source, FILE, "exec")
+    function = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    return function.replace(co_name=name, co_qualname=name)
+
+
+def _name(call: Callable[..., Any]) -> str:
+    return str(getattr(call, "__name__", None) or type(call).__name__)
+
+
+class _Parameters:
+    """A function's parameters, as the text of a ``def`` and of a call."""
+
+    def __init__(self, code: CodeType, bound: bool) -> None:
+        count, only = code.co_argcount, code.co_kwonlyargcount
+        self.names = code.co_varnames
+        places = list(self.names[:count])
+        named = list(self.names[count : count + only])
+        rest = list(self.names[count + only :])
+        star = rest.pop(0) if code.co_flags & inspect.CO_VARARGS else None
+        double = rest.pop(0) if code.co_flags & inspect.CO_VARKEYWORDS else None
+        positional_only = code.co_posonlyargcount
+        if bound and places:
+            places, positional_only = places[1:], max(0, positional_only - 1)
+        declared = list(places)
+        if positional_only:
+            declared.insert(positional_only, "/")
+        if star or named:
+            declared.append(f"*{star or ''}")
+        self.declared = ", ".join([*declared, *named, *([f"**{double}"] if double else [])])
+        given = [*places, *([f"*{star}"] if star else [])]
+        keywords = [f"{name}={name}" for name in named] + ([f"**{double}"] if double else [])
+        self.passed = ", ".join([*given, *keywords])
+        self.positional = "".join(f"{name}, " for name in given)
+        pairs = [f'"{name}": {name}' for name in named] + ([f"**{double}"] if double else [])
+        self.keywords = "{" + ", ".join(pairs) + "}"
+
+    def unused(self, name: str) -> str:
+        """A name of ours that is none of the function's."""
+        name = f"_{name}"
+        while name in self.names:
+            name = f"_{name}"
+        return name

@@ -1,0 +1,84 @@
+"""Who hears events: a policy's own listeners, process-wide ones, and the log.
+
+Nothing is built for nobody: :func:`hearers` is asked first, and is empty unless somebody listens. A listener
+that raises hurts nothing but itself; what it raised is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
+
+from resilient.core.events import Event
+from resilient.observe import log
+
+__all__ = ["Listener", "Subscription", "hearers", "listen", "tell"]
+
+Listener: TypeAlias = Callable[[Event], object]
+
+# Replaced as a whole, never changed in place: readers need no lock.
+_everywhere: tuple[Listener, ...] = ()
+
+
+class Subscription:
+    """A process-wide listener; closing it, or leaving it as a context manager, ends it."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener: Listener | None = listener
+
+    def close(self) -> None:
+        """Ends it; again does nothing."""
+        global _everywhere
+        if self._listener is not None:
+            kept = list(_everywhere)
+            kept.remove(self._listener)
+            _everywhere, self._listener = tuple(kept), None
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def listen(listener: Listener) -> Subscription:
+    """Tells a function of every event of every policy in this process, in the thread where it happens.
+
+    Args:
+        listener: called with each event; what it raises is logged, nothing more.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    global _everywhere
+    if not callable(listener):
+        raise TypeError(f"listener must be a function of an event, got {listener!r}")
+    _everywhere = (*_everywhere, listener)
+    return Subscription(listener)
+
+
+def hearers(own: tuple[Listener, ...], level: int = log.INFO) -> tuple[Listener, ...]:
+    """Everybody who hears an event of this level: empty if nobody does.
+
+    Args:
+        own: the policy's listeners.
+        level: the event's level in the log, as ``logging`` counts.
+    """
+    logged = log.enabled(level)
+    if not (own or _everywhere or logged):
+        return ()
+    return (*own, *_everywhere, log.write) if logged else own + _everywhere
+
+
+def tell(event: Event, listeners: tuple[Listener, ...]) -> None:
+    """Hands an event to each listener."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception as error:
+            log.report(listener, error)

@@ -1,0 +1,64 @@
+"""Events as lines on the logger ``resilient``.
+
+Silent unless the program configures logging, as libraries are. A program that never imported ``logging``
+cannot have configured it, so it is not imported here for its sake either.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from resilient.core.events import Event, GaveUp, Panic, RecoveryFailed
+
+if TYPE_CHECKING:
+    import logging
+
+__all__ = ["INFO", "WARNING", "enabled", "report", "write"]
+
+# The numbers of the logging module, which may not be loaded.
+INFO, WARNING, ERROR = 20, 30, 40
+
+_logger: logging.Logger | None = None
+
+
+def enabled(level: int) -> bool:
+    """Whether a line of this level would be looked at by anybody."""
+    logger = _logger or _find_logger()
+    return logger is not None and logger.isEnabledFor(level)
+
+
+def write(event: Event) -> None:
+    """Writes one event as one line; a panic with its traceback."""
+    logger = _logger or _find_logger()
+    if logger is None:
+        return
+    panic = event.error if isinstance(event, Panic) else None
+    logger.log(level_of(event), "%s", event, exc_info=panic, extra={"event": event})
+
+
+def report(listener: object, error: Exception) -> None:
+    """Says that a listener failed."""
+    logger = _logger or _find_logger()
+    if logger is not None:
+        logger.error("the listener %r raised", listener, exc_info=error)
+
+
+def level_of(event: Event) -> int:
+    """Panics are errors; lost calls and failed recoveries are warnings; the rest is information."""
+    if isinstance(event, Panic):
+        return ERROR
+    if isinstance(event, RecoveryFailed) or (isinstance(event, GaveUp) and event.attempts > 1):
+        return WARNING
+    return INFO
+
+
+def _find_logger() -> logging.Logger | None:
+    global _logger
+    loaded = sys.modules.get("logging")
+    if loaded is None:
+        return None
+    found: logging.Logger = loaded.getLogger("resilient")
+    found.addHandler(loaded.NullHandler())
+    _logger = found
+    return found

@@ -1,0 +1,68 @@
+"""How a policy takes hold of whatever a user decorates with it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+from resilient.drivers.wrap import Kind, kind_of
+
+__all__ = ["decorated"]
+
+# These become a compiled function; any other callable object keeps its type and attributes, behind a proxy.
+FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+
+
+def decorated(
+    target: Any, guard: Callable[[Callable[..., Any], Kind], Callable[..., Any]], *, policy: str, streams: bool
+) -> Any:
+    """A function, method, classmethod, staticmethod, partial or callable object, guarded.
+
+    Args:
+        target: what is decorated.
+        guard: makes the wrapper of a callable of some kind.
+        policy: the policy's name, for errors.
+        streams: whether generators are guarded too.
+
+    Raises:
+        TypeError: it cannot be guarded; the error says what to do instead.
+    """
+    if isinstance(target, (classmethod, staticmethod)):
+        inner = decorated(target.__func__, guard, policy=policy, streams=streams)
+        return type(target)(inner)
+    if isinstance(target, type):
+        raise TypeError(
+            f"{policy} cannot decorate the class {target.__name__}: decorate its methods, guard one construction "
+            f"with .call({target.__name__}, ...), or an instance with .proxy(...)"
+        )
+    if not callable(target):
+        raise TypeError(f"{policy} can decorate functions, methods and callable objects, got {target!r}")
+    kind = check_kind(target, policy=policy, streams=streams)
+    wrapper = guard(target, kind)
+    if isinstance(target, FUNCTIONS):
+        return wrapper
+    from resilient.policies.proxies import guarded_object
+
+    return guarded_object(target, wrapper)
+
+
+def check_kind(call: Callable[..., Any], *, policy: str, streams: bool) -> Kind:
+    """The kind of a callable, if this policy can guard it.
+
+    Raises:
+        TypeError: it is a generator function and the policy does not stream, or the other way round.
+    """
+    kind = kind_of(call)
+    generator = kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
+    name = getattr(call, "__qualname__", repr(call))
+    if generator and not streams:
+        raise TypeError(
+            f"{name} is a generator function: calling it runs none of it, so {policy} would guard nothing. Use "
+            f"Retry(..., streaming=True) to try again until the first item is out, or guard the function that "
+            f"makes each item"
+        )
+    if streams and kind in (Kind.SYNC, Kind.ASYNC):
+        raise TypeError(f"{name} is no generator function: leave streaming=True out")
+    return kind

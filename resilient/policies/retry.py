@@ -1,0 +1,267 @@
+"""Retry: one error classified into one action, then waits, recovers and calls again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from inspect import iscoroutine
+from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+
+from resilient.core import backoff as backoffs
+from resilient.core.backoff import Backoff
+from resilient.core.budget import Budget
+from resilient.core.classify import Classifier, ErrorTarget, Predicate, Rule, classifier_of
+from resilient.core.duration import Duration, optional_seconds, seconds, whole
+from resilient.core.events import Event
+from resilient.core.outcome import Outcome
+from resilient.core.run import Plan
+from resilient.drivers import aio, streams, sync
+from resilient.drivers.attempts import AsyncAttempts, Attempts
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.episode import Episode
+from resilient.drivers.streams import Resume
+from resilient.drivers.wrap import POLICY, Kind, wrap_eager, wrap_rescued
+from resilient.observe.listeners import Listener
+from resilient.policies.frozen import Frozen, by_name
+from resilient.policies.guarding import check_kind, decorated
+from resilient.policies.recovery import Recovery
+
+__all__ = ["DEFAULT_BACKOFF", "OnErrors", "Retry", "retry"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., object])
+O = TypeVar("O")
+M = TypeVar("M", bound="classmethod[Any, ..., Any] | staticmethod[..., Any]")
+
+OnErrors: TypeAlias = ErrorTarget | tuple[ErrorTarget, ...] | Predicate | Classifier | Rule
+"""Which errors: a class, its dotted name, a tuple of either, a predicate, a rule or a classifier."""
+
+DEFAULT_BACKOFF = backoffs.exponential(0.1, cap=300).jitter("full")
+
+# The wrapper's globals hold these beside its own names; no parameter of a sane function is called so.
+NOW, FLIGHT = "__resilient_now__", "__resilient_flight__"
+
+
+class RetrySettings(TypedDict, total=False):
+    """The settings of a Retry, as ``with_`` takes them."""
+
+    on: OnErrors
+    attempts: int | None
+    timeout: Duration | None
+    attempt_timeout: Duration | None
+    backoff: Backoff
+    max_wait: Duration
+    recovery: Recovery | None
+    budget: Budget | None
+    name: str
+    streaming: bool
+    resume: Resume | None
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry(Frozen):
+    """Tries again what a classifier says is worth trying again, after waiting and recovering as it says.
+
+    Args:
+        on: which errors, and what they call for; there is no default. Only ``Exception`` is ever classified:
+            cancellation and exits pass through.
+        attempts: calls in all, the first included, >= 1; None for no limit.
+        timeout: for everything, seconds, > 0; never slept past. An async call is cut off there.
+        attempt_timeout: for each attempt, seconds, > 0. An async attempt is cut off there and tried again, unless
+            a rule says otherwise of ``AttemptTimeout``; a blocking one finds it in
+            ``current_attempt().remaining``.
+        backoff: waits where a verdict names none.
+        max_wait: longest delay of a verdict that is honoured, seconds; beyond it the call stops at once.
+        recovery: what RECONNECT, ROTATE_PROXY and RELOGIN do.
+        budget: limits the retries of many calls together.
+        name: for events and logs; the guarded function's name if empty.
+        streaming: guards generator functions, until their first item is out.
+        resume: continues a stream that broke after that: called with the last item delivered and the call's
+            own arguments, gives an iterator of what follows.
+        listeners: functions that are told every :data:`~resilient.Event` of this policy.
+
+    Raises:
+        TypeError, ValueError: a setting is of the wrong type or out of range.
+    """
+
+    on: OnErrors
+    attempts: int | None = 5
+    timeout: Duration | None = None
+    attempt_timeout: float | None = None
+    backoff: Backoff = DEFAULT_BACKOFF
+    max_wait: Duration = 300.0
+    recovery: Recovery | None = None
+    budget: Budget | None = None
+    name: str = ""
+    streaming: bool = False
+    resume: Resume | None = None
+    listeners: tuple[Listener, ...] = ()
+    plan: Plan = field(init=False, compare=False, repr=False)
+
+    def __new__(cls, *arguments: object, **settings: object) -> Retry:
+        by_name("retry", "@retry(on=ConnectionError)", arguments)
+        return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        fix = object.__setattr__
+        on = classifier_of(self.on)
+        fix(self, "on", on)
+        if self.attempts is not None:
+            whole("attempts", self.attempts, least=1)
+        timeout = optional_seconds("timeout", self.timeout, above=True)
+        fix(self, "timeout", timeout)
+        fix(self, "attempt_timeout", optional_seconds("attempt_timeout", self.attempt_timeout, above=True))
+        max_wait = seconds("max_wait", self.max_wait)
+        fix(self, "max_wait", max_wait)
+        fix(self, "listeners", _checked_listeners(self.listeners))
+        _check("backoff", self.backoff, Backoff, "a Backoff, such as backoff.exponential(0.1)")
+        _check("recovery", self.recovery, (Recovery, type(None)), "a Recovery or None")
+        _check("budget", self.budget, (Budget, type(None)), "a retry budget or None")
+        _check("name", self.name, str, "a str")
+        _check("streaming", self.streaming, bool, "True or False")
+        if self.resume is not None and not (callable(self.resume) and self.streaming):
+            raise ValueError(f"resume must be a function, and goes with streaming=True, got {self.resume!r}")
+        plan = Plan(on, self.attempts, timeout, self.backoff, max_wait, self.budget, on.judges_results)
+        if self.streaming and on.judges_results:
+            raise ValueError("streaming=True cannot judge results: Rule.result looks at one returned value")
+        fix(self, "plan", plan)
+
+    @overload
+    def __call__(self, target: F, /) -> F: ...
+    @overload
+    def __call__(self, target: M, /) -> M: ...
+    def __call__(self, target: Any, /) -> Any:
+        """Decorates a function, method, classmethod, staticmethod, partial or callable object, sync or async."""
+        return decorated(target, self._wrapper, policy="Retry", streams=self.streaming)
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls a function under this policy; if it is async, await what this returns.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Its own last exception, with a note: how many attempts, how long, and why no more.
+        """
+        kind = check_kind(fn, policy="Retry", streams=self.streaming)
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            return cast("T", _STREAMS[kind](self, fn, self.resume, args, kwargs))
+        driver = aio if kind is Kind.ASYNC else sync
+        return cast("T", driver.guard(self, fn, args, kwargs))
+
+    @overload
+    def execute(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def execute(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]: ...
+    def execute(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function and gives an :class:`Outcome` instead of raising; if it is async, await it."""
+        timeline: list[Event] = []
+        kind = check_kind(fn, policy="Retry.execute", streams=False)
+        episode = Episode(self, fn, listeners=(timeline.append,))
+        if kind is Kind.ASYNC:
+            return _async_outcome(aio.settle(episode, fn, args, kwargs), episode, timeline)
+        error, value = sync.settle(episode, fn, args, kwargs)
+        if error is None and iscoroutine(value):
+            return _async_outcome(_paired(value), episode, timeline)
+        return _outcome(episode, error, value, timeline)
+
+    def with_(self, **changes: Unpack[RetrySettings]) -> Retry:
+        """A copy with some settings changed; None is a value like any other."""
+        return replace(self, **changes)
+
+    def proxy(self, client: O, methods: Iterable[str] | None = None) -> O:
+        """An object that behaves as this one, its methods guarded.
+
+        Args:
+            client: any object; it is not changed.
+            methods: the names of the methods to guard; None takes every public one that is no generator.
+        """
+        from resilient.policies.proxies import guarded_methods
+
+        return cast("O", guarded_methods(client, self, methods))
+
+    def patch(self, target: str) -> Any:
+        """Guards a function of somebody else's module, now or as soon as that module is imported.
+
+        Args:
+            target: ``"module:function"`` or ``"module:Class.method"``.
+
+        Returns:
+            A :class:`~resilient.policies.proxies.Patch`; its ``undo()`` puts the original back.
+        """
+        from resilient.policies.proxies import Patch
+
+        return Patch(target, self)
+
+    def __iter__(self) -> Attempts:
+        """The block form: ``for attempt in policy:`` ``with attempt: ...``"""
+        return Attempts(self)
+
+    def __aiter__(self) -> AsyncAttempts:
+        """The block form in coroutines: ``async for attempt in policy:`` ``with attempt: ...``"""
+        return AsyncAttempts(self)
+
+    def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
+        names: dict[str, Any] = {POLICY: self}
+        if kind in _STREAMS:
+            return wrap_eager(call, partial(_STREAMS[kind], self, call, self.resume), kind=kind, names=names)
+        driver = aio if kind is Kind.ASYNC else sync
+        timed = self.timeout is not None or self.attempt_timeout is not None
+        if self.plan.judges_results or self.budget is not None or (timed and kind is Kind.ASYNC):
+            return wrap_eager(call, partial(driver.guard, self, call), kind=kind, names=names)
+        facts: dict[str, str] = {}
+        if timed:
+            facts["started"], names[NOW] = f"{NOW}()", _now
+        if self.recovery is not None:
+            facts["born"], names[FLIGHT] = f"{FLIGHT}.generation", self.recovery.flight
+        rescue, adopt = partial(driver.rescue, self, call), partial(aio.adopt, self, call)
+        return wrap_rescued(call, rescue, kind=kind, facts=facts, names=names, adopt=adopt)
+
+
+retry = Retry
+"""The same by the name that reads well as a decorator: ``@retry(on=ConnectionError)``."""
+
+_STREAMS: dict[Kind, Callable[..., Any]] = {
+    Kind.GENERATOR: streams.stream,
+    Kind.ASYNC_GENERATOR: streams.async_stream,
+}
+
+
+def _now() -> float:
+    return CLOCK.get().now()
+
+
+async def _paired(coroutine: Coroutine[Any, Any, Any]) -> tuple[Exception | None, Any]:
+    try:
+        return None, await coroutine
+    except Exception as error:
+        return error, None
+
+
+async def _async_outcome(
+    settled: Coroutine[Any, Any, tuple[Exception | None, Any]], episode: Episode, timeline: list[Event]
+) -> Outcome[Any]:
+    error, value = await settled
+    return _outcome(episode, error, value, timeline)
+
+
+def _outcome(episode: Episode, error: Exception | None, value: Any, timeline: list[Event]) -> Outcome[Any]:
+    elapsed = episode.clock.now() - episode.run.started
+    return Outcome(value if error is None else None, error, elapsed, tuple(timeline))
+
+
+def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _checked_listeners(listeners: object) -> tuple[Listener, ...]:
+    heard = (listeners,) if callable(listeners) else listeners
+    if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
+        raise TypeError(f"listeners must be functions of an event, got {listeners!r}")
+    return tuple(heard)
