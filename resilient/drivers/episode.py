@@ -33,6 +33,7 @@ __all__ = ["FIRST", "Episode", "Guard", "Limit", "Recoverer", "given", "name_of"
 
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 class Recoverer(Protocol):
@@ -270,7 +271,7 @@ def given(settled: tuple[Exception | None, T]) -> T:
         del error, settled  # a frame that holds the error it raised is a cycle
 
 
-def outer_cut(error: Exception) -> Exception:
+def outer_cut(error: E) -> E:
     """The error without the traceback entries of the driver and the wrapper around the call.
 
     What is left begins in the user's own code, and no frame of ours is kept alive by an error that it holds.

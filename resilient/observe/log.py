@@ -14,7 +14,7 @@ from resilient.core.events import Event, GaveUp, Panic, RecoveryFailed
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["INFO", "WARNING", "enabled", "report", "write"]
+__all__ = ["ERROR", "INFO", "WARNING", "enabled", "report", "write"]
 
 # The numbers of the logging module, which may not be loaded.
 INFO, WARNING, ERROR = 20, 30, 40
