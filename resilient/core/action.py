@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from resilient.core.backoff import Backoff
@@ -46,6 +46,9 @@ class Verdict:
         delay: wait before the next attempt, seconds, >= 0; replaces the backoff's.
         attempts: calls in all while this category keeps failing, >= 1; None leaves it to the policy.
         backoff: the waits of this category; None takes the policy's.
+
+    Attributes:
+        seconds: the delay as a number.
     """
 
     action: Action
@@ -53,11 +56,14 @@ class Verdict:
     delay: Duration | None = None
     attempts: int | None = None
     backoff: Backoff | None = None
+    seconds: float | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
         fix(self, "action", checked_action(self.action))
-        fix(self, "delay", optional_seconds("delay", self.delay))
+        seconds = optional_seconds("delay", self.delay)
+        fix(self, "delay", seconds)
+        fix(self, "seconds", seconds)
         check_limits(self.category, self.attempts, self.backoff)
 
 
@@ -68,7 +74,7 @@ def checked_action(value: object) -> Action:
         ValueError: there is none.
     """
     try:
-        return Action(value)
+        return Action(value)  # type: ignore[arg-type]  # whatever the user gave: that is the question
     except ValueError:
         choice = ", ".join(action.name for action in Action)
         raise ValueError(f"action must be one of {choice}, got {value!r}") from None

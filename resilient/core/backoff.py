@@ -95,6 +95,11 @@ class Backoff:
             yield (previous := self.wait(n, previous, rng))
             n += 1
 
+    @property
+    def never_waits(self) -> bool:
+        """Whether every wait is zero."""
+        return self.shape in ("constant", "sequence") and not any(self.steps) and self.least == 0.0
+
     def jitter(self, spread: Literal["full", "equal"] | float) -> Backoff:
         """The same waits, spread downwards after the cap.
 

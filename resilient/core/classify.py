@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from resilient.core.action import SEVERITY, Action, Verdict, check_limits, checked_action
 from resilient.core.backoff import Backoff
@@ -25,6 +25,8 @@ Predicate: TypeAlias = Callable[[Any], bool]
 DelayOf: TypeAlias = Callable[[Any], Duration | None]
 
 FAIL = Verdict(Action.FAIL)
+
+MOST_PLAIN = 256  # classes that a classifier remembers; a program that makes classes on the fly must not fill it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Classifier:
 
     rules: tuple[Rule, ...]
     otherwise: Verdict
+    plain: _PlainRetries = field(compare=False, repr=False)
 
     def __init__(self, *rules: Rule, otherwise: Verdict = FAIL) -> None:
         for position, rule in enumerate(rules):
@@ -144,8 +147,9 @@ class Classifier:
             raise TypeError(f"otherwise must be a Verdict, got {otherwise!r}")
         object.__setattr__(self, "rules", rules)
         object.__setattr__(self, "otherwise", otherwise)
+        object.__setattr__(self, "plain", _PlainRetries(rules))
 
-    def __call__(self, error: Exception) -> Verdict:
+    def __call__(self, error: Exception, /) -> Verdict:
         """The verdict on an error."""
         found = self.match(error)
         return self.otherwise if found is None else found
@@ -203,6 +207,37 @@ class Classifier:
         return _rebuilt, (self.rules, self.otherwise)
 
 
+class _PlainRetries(dict[type[Exception], None]):
+    """The error classes known to be met by a rule that says RETRY or WAIT and nothing else, whatever the error.
+
+    Filled in by :meth:`learn`; a retry of these needs no classification.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        super().__init__()
+        # Only rules by class, and only as long as every rule before them is: their answers never change.
+        self._rules: list[Rule] = []
+        for rule in rules:
+            if rule.names or rule.judge is not None:
+                break
+            self._rules.append(rule)
+
+    def learn(self, kind: type[Exception]) -> None:
+        """Notes a class if errors of it are always plainly retried."""
+        if issubclass(kind, BaseExceptionGroup) or len(self) >= MOST_PLAIN:
+            return
+        for rule in self._rules:
+            if issubclass(kind, rule.classes):
+                if _is_plain(rule):
+                    self[kind] = None
+                return
+
+
+def _is_plain(rule: Rule) -> bool:
+    settings = (rule.when, rule.message, rule.delay, rule.attempts, rule.backoff)
+    return rule.action in (Action.RETRY, Action.WAIT) and all(setting is None for setting in settings)
+
+
 def classifier_of(on: object) -> Classifier:
     """What a policy's ``on`` means: class(es), dotted name(s), a predicate or a classifier.
 
@@ -218,10 +253,9 @@ def classifier_of(on: object) -> Classifier:
     if isinstance(on, (tuple, list)):
         return Classifier(Rule(tuple(on)))
     if callable(on):
-        return Classifier(Rule(Exception, when=on))
+        return Classifier(Rule(Exception, when=cast("Predicate", on)))
     raise TypeError(
-        "on must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, "
-        f"got {on!r}"
+        f"on must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, got {on!r}"
     )
 
 
@@ -284,5 +318,4 @@ def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
 
 
 def _strictness(verdict: Verdict) -> tuple[int, float]:
-    delay = verdict.delay
-    return SEVERITY[verdict.action], 0.0 if delay is None else seconds("delay", delay)
+    return SEVERITY[verdict.action], verdict.seconds or 0.0

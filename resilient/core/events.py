@@ -155,6 +155,4 @@ class Panic:
         return f"{self.name}: caught a panic ({self.where}): {described(self.error)}"
 
 
-Event: TypeAlias = (
-    AttemptFailed | Waiting | Recovering | Recovered | RecoveryFailed | GaveUp | Succeeded | Panic
-)
+Event: TypeAlias = AttemptFailed | Waiting | Recovering | Recovered | RecoveryFailed | GaveUp | Succeeded | Panic

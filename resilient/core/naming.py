@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from typing import Any
 
 __all__ = ["check_dotted_name", "is_named"]
 
@@ -20,11 +21,11 @@ def is_named(kind: type[BaseException], dotted: str) -> bool:
     known = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if isinstance(known, type):
         return issubclass(kind, known)
-    return dotted in _names(kind)
+    return dotted in _names(kind)  # type: ignore[arg-type]  # classes are hashable, whatever typeshed says
 
 
 @lru_cache(maxsize=1024)
-def _names(kind: type[BaseException]) -> frozenset[str]:
+def _names(kind: type[Any]) -> frozenset[str]:
     names: set[str] = set()
     for base in kind.__mro__:
         parts = base.__module__.split(".")

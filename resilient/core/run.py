@@ -1,50 +1,54 @@
 """One call after its first failure.
 
-A :class:`Run` is born when a call first fails and is told each failure; it answers with the next step. It
-belongs to that one call and is never shared. ``attempts`` counts calls, the first included; a category's
-attempts count the failures of that category.
+A :class:`Run` is born when a call first fails and is told each failure; it answers None, which means to wait
+``run.wait`` seconds, recover as ``run.verdict`` says and call again, or a :class:`Stop`. It belongs to that one
+call and is never shared. ``attempts`` counts calls, the first included; a category's attempts count the
+failures of that category.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 from resilient.core.action import Action, Verdict
 from resilient.core.backoff import Backoff, Rng
 from resilient.core.budget import Budget
 from resilient.core.classify import Classifier
+from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
 
-__all__ = ["RECOVERIES", "Again", "Plan", "Run", "Step", "Stop"]
+__all__ = ["RECOVERIES", "Limit", "Plan", "Run", "Stop", "gave_up_text", "remaining"]
 
 RECOVERIES = frozenset({Action.RECONNECT, Action.ROTATE_PROXY, Action.RELOGIN})
+
+# Before anything failed, and where no rule had a say.
+PLAIN_FAIL = Verdict(Action.FAIL)
+# The policy's own attempt timeout, where no rule speaks of it: trying again is what it was set for.
+TRY_AGAIN = Verdict(Action.RETRY, category="attempt timeout")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The settings that decide about a run: attempts >= 1 or None, times in seconds or None.
 
-    ``judges_results`` says whether a rule of ``on`` looks at returned values.
+    Attributes:
+        judges_results: whether a rule of ``on`` looks at returned values.
+        at_once: whether a plain retry needs no wait, no instant and no budget.
     """
 
     on: Classifier
     attempts: int | None
     timeout: float | None
+    attempt_timeout: float | None
     backoff: Backoff
     max_wait: float
     budget: Budget | None
-    judges_results: bool
+    judges_results: bool = field(init=False)
+    at_once: bool = field(init=False)
 
-
-class Again:
-    """Wait, recover if the action says so, and call again."""
-
-    __slots__ = ("action", "verdict", "wait")
-
-    def __init__(self, wait: float, verdict: Verdict) -> None:
-        self.wait = wait
-        self.action = verdict.action
-        self.verdict = verdict
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "judges_results", self.on.judges_results)
+        waits = self.backoff.never_waits is False
+        object.__setattr__(self, "at_once", not waits and self.timeout is None and self.budget is None)
 
 
 class Stop:
@@ -53,19 +57,35 @@ class Stop:
     Attributes:
         by: the setting that stopped the call, as ``Outcome.stopped_by`` shows it.
         why: the same in words.
-        retry_at: monotonic instant from which another call makes sense, if one is known.
+        hint: seconds after which another call makes sense, if the verdict names them.
     """
 
-    __slots__ = ("by", "retry_at", "verdict", "why")
+    __slots__ = ("by", "hint", "why")
 
-    def __init__(self, by: str, why: str, verdict: Verdict, retry_at: float | None = None) -> None:
+    def __init__(self, by: str, why: str, hint: float | None = None) -> None:
         self.by = by
         self.why = why
-        self.verdict = verdict
-        self.retry_at = retry_at
+        self.hint = hint
 
 
-Step: TypeAlias = Again | Stop
+class Limit:
+    """How long one attempt may take, and the error if it takes longer.
+
+    That error is recognised by identity: a call's own ``TimeoutError`` is never taken for the policy's.
+    """
+
+    __slots__ = ("_limit", "error", "kind", "seconds")
+
+    def __init__(self, seconds: float, limit: float, kind: type[PolicyTimeout]) -> None:
+        self.seconds = seconds
+        self.kind = kind
+        self.error: PolicyTimeout | None = None
+        self._limit = limit
+
+    def passed(self) -> PolicyTimeout:
+        """The attempt was cut off: the error to raise."""
+        self.error = self.kind(self._limit)
+        return self.error
 
 
 class Run:
@@ -75,21 +95,47 @@ class Run:
         plan: the policy's settings.
         started: when the call began, monotonic seconds.
         attempts: the overall limit of calls; the plan's unless retries are switched off.
+
+    Attributes:
+        failures: attempts that failed so far.
+        verdict: on the latest of them.
+        wait: seconds before the next attempt.
+        idle: there is nothing to do before the next attempt.
+        price: what the latest retry cost the budget.
     """
 
-    __slots__ = ("_counts", "_previous", "attempts", "deadline", "failures", "plan", "price", "started")
+    # Defaults of the class, not set one by one: a run is made on every failure, and most need no more than three.
+    failures = 0
+    verdict = PLAIN_FAIL
+    wait = 0.0
+    idle = True
+    price: float | None = None
+    _counts: dict[object, int] | None = None
+    _waits: dict[object, float] | None = None
 
     def __init__(self, plan: Plan, started: float, attempts: int | None) -> None:
         self.plan = plan
         self.started = started
         self.attempts = attempts
-        self.deadline = None if plan.timeout is None else started + plan.timeout
-        self.failures = 0
-        self.price: float | None = None
-        self._counts: dict[object, int] | None = None
-        self._previous: dict[object, float] | None = None
 
-    def failed(self, error: Exception, now: float, rng: Rng, *, cut_off: bool = False) -> Step:
+    @property
+    def deadline(self) -> float | None:
+        """When the whole call must be over, monotonic seconds; None if it has no timeout."""
+        return None if self.plan.timeout is None else self.started + self.plan.timeout
+
+    def repeats(self, error: Exception) -> bool:
+        """The short answer under a plan that retries at once: whether this failure is simply tried again.
+
+        False says nothing, and counts nothing: ask :meth:`failed`.
+        """
+        failures, attempts = self.failures + 1, self.attempts
+        if error.__class__ not in self.plan.on.plain or (attempts is not None and failures >= attempts):
+            return False
+        self.failures = failures
+        self.idle = True
+        return True
+
+    def failed(self, error: Exception, now: float, rng: Rng, *, cut_off: bool = False) -> Stop | None:
         """The attempt raised.
 
         Args:
@@ -99,34 +145,43 @@ class Run:
             cut_off: the policy's own attempt timeout ended it. Then it is tried again, unless a rule
                 speaks of it or the classifier's ``otherwise`` is more than the plain FAIL.
         """
-        verdict = self.plan.on.match(error)
+        on = self.plan.on
+        verdict = on.match(error)
         if verdict is None:
-            verdict = self.plan.on.otherwise
-            if cut_off and verdict == CALLERS_OWN:
-                verdict = TRY_AGAIN
+            verdict = TRY_AGAIN if cut_off and on.otherwise == PLAIN_FAIL else on.otherwise
         return self.judged(verdict, now, rng, timed_out=cut_off or isinstance(error, TimeoutError))
 
-    def judged(self, verdict: Verdict, now: float, rng: Rng, *, timed_out: bool = False) -> Step:
+    def judged(self, verdict: Verdict, now: float, rng: Rng, *, timed_out: bool = False) -> Stop | None:
         """The attempt failed, and this is the verdict on it."""
         self.failures += 1
-        hint = verdict.delay
-        retry_at = None if hint is None else now + hint  # type: ignore[operator]  # normalised to float
+        self.verdict = verdict
+        self.idle = False
+        hint = verdict.seconds
         if verdict.action is Action.FAIL:
-            return Stop("fail", "classified as FAIL", verdict, retry_at)
+            return Stop("fail", "classified as FAIL", hint)
         if self.attempts is not None and self.failures >= self.attempts:
-            return Stop("attempts", "attempts exhausted", verdict, retry_at)
-        wait = self._wait(verdict, rng)
+            return Stop("attempts", "attempts exhausted", hint)
+        wait = self._next_wait(verdict, rng)
         if wait is None:
-            return Stop("attempts", f"attempts of {verdict.category or 'its rule'} exhausted", verdict, retry_at)
-        if hint is not None and wait > self.plan.max_wait:
-            why = f"told to wait {wait:g} s, more than max_wait ({self.plan.max_wait:g} s); come back after that"
-            return Stop("max_wait", why, verdict, retry_at)
+            return Stop("attempts", f"attempts of {verdict.category or 'its rule'} exhausted", hint)
+        if hint is not None and hint > self.plan.max_wait:
+            why = f"told to wait {hint:g} s, more than max_wait ({self.plan.max_wait:g} s); come back after that"
+            return Stop("max_wait", why, hint)
         if self.overdue(now + wait):
-            why = f"the next attempt would come after the timeout of {self.plan.timeout:g} s"
-            return Stop("timeout", why, verdict, retry_at)
+            return Stop("timeout", f"the next attempt would come after the timeout of {self.plan.timeout:g} s", hint)
         if not self._afford(now, timed_out):
-            return Stop("budget", "the retry budget is empty", verdict, retry_at)
-        return Again(wait, verdict)
+            return Stop("budget", "the retry budget is empty", hint)
+        self.wait = wait
+        return None
+
+    def limit(self, now: float) -> Limit | None:
+        """How long an attempt that begins now may take; None if nothing limits it."""
+        each, deadline = self.plan.attempt_timeout, self.deadline
+        if deadline is not None:
+            left = max(0.0, deadline - now)
+            if each is None or left <= each:
+                return Limit(left, deadline - self.started, DeadlineExceeded)
+        return None if each is None else Limit(each, each, AttemptTimeout)
 
     def overdue(self, now: float) -> bool:
         """Whether it is too late to begin an attempt at this instant."""
@@ -135,35 +190,34 @@ class Run:
     def expired(self) -> Stop:
         """The time ran out while an attempt ran, which was cut off."""
         self.failures += 1
-        return Stop("timeout", f"cut off by the timeout of {self.plan.timeout:g} s", CALLERS_OWN)
+        self.verdict = PLAIN_FAIL
+        return Stop("timeout", f"cut off by the timeout of {self.plan.timeout:g} s")
 
-    def late(self, verdict: Verdict) -> Stop:
+    def late(self) -> Stop:
         """The time ran out while the call recovered."""
-        return Stop("timeout", f"recovery outlasted the timeout of {self.plan.timeout:g} s", verdict)
+        return Stop("timeout", f"recovery outlasted the timeout of {self.plan.timeout:g} s")
 
     def succeeded(self, now: float) -> None:
         """The call succeeded: its budget hears of it."""
         if self.plan.budget is not None:
             self.plan.budget.release(now, self.price)
 
-    def _wait(self, verdict: Verdict, rng: Rng) -> float | None:
+    def _next_wait(self, verdict: Verdict, rng: Rng) -> float | None:
         """Seconds before the next attempt, or None: this category has had its attempts."""
-        key, n = None, self.failures
+        key, n, backoff = None, self.failures, self.plan.backoff
         if verdict.attempts is not None or verdict.backoff is not None:
-            key, n = self._count(verdict)
-            if verdict.attempts is not None and n >= verdict.attempts:
+            key, count = self._count(verdict)
+            if verdict.attempts is not None and count >= verdict.attempts:
                 return None
-        if verdict.delay is not None:
-            return verdict.delay  # type: ignore[return-value]  # normalised to float
-        if verdict.backoff is None:
-            key, n, backoff = None, self.failures, self.plan.backoff
-        else:
-            backoff = verdict.backoff
+            if verdict.backoff is not None:
+                n, backoff = count, verdict.backoff
+        if verdict.seconds is not None:
+            return verdict.seconds
         if backoff.spread != "decorrelated":
             return backoff.wait(n, None, rng)
-        if self._previous is None:
-            self._previous = {}
-        wait = self._previous[key] = backoff.wait(n, self._previous.get(key), rng)
+        if self._waits is None:
+            self._waits = {}
+        wait = self._waits[key] = backoff.wait(n, self._waits.get(key), rng)
         return wait
 
     def _count(self, verdict: Verdict) -> tuple[object, int]:
@@ -181,10 +235,21 @@ class Run:
         return self.price is not None
 
 
-CALLERS_OWN = Verdict(Action.FAIL)
-TRY_AGAIN = Verdict(Action.RETRY, category="attempt timeout")
-
-
 def gave_up_text(attempts: int, elapsed: float, why: str) -> str:
     """The note on the error that ends a call."""
     return f"gave up after {attempts} attempt{'s' if attempts != 1 else ''} in {elapsed:.2f} s: {why}"
+
+
+def remaining(plan: Plan, started: float, began: float, now: float) -> float | None:
+    """Seconds left for an attempt, >= 0; None if nothing limits it.
+
+    Args:
+        plan: the policy's settings.
+        started: when the call began, monotonic seconds.
+        began: when this attempt of it began.
+        now: the present instant.
+    """
+    ends = [] if plan.timeout is None else [started + plan.timeout]
+    if plan.attempt_timeout is not None:
+        ends.append(began + plan.attempt_timeout)
+    return max(0.0, min(ends) - now) if ends else None

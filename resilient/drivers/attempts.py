@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar, Token
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
-from resilient.core.run import Again
+from resilient.core.run import Limit, remaining
 from resilient.drivers import aio, sync
 from resilient.drivers.backends import Cutoff, current_backend
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.episode import FIRST, Episode, First, Guard, Limit, outer_cut, remaining_of
+from resilient.drivers.episode import Episode, Guard
 from resilient.drivers.wrap import POLICY, STARTED
 
 __all__ = ["AsyncAttempts", "Attempt", "AttemptBlock", "Attempts", "current_attempt"]
@@ -42,11 +42,9 @@ class Attempt:
 
         A blocking call cannot be cut off from outside: hand this to the client that does the waiting.
         """
-        timeout, attempt_timeout = self._policy.plan.timeout, self._policy.attempt_timeout
         if self._started is None or self._began is None:
             return None
-        deadline = None if timeout is None else self._started + timeout
-        return remaining_of(CLOCK.get().now(), self._began, attempt_timeout, deadline)
+        return remaining(self._policy.plan, self._started, self._began, CLOCK.get().now())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number}>"
@@ -55,15 +53,15 @@ class Attempt:
 class AttemptBlock(Attempt):
     """One turn of the block form: ``for attempt in policy:`` ``with attempt: ...``"""
 
-    __slots__ = ("_attempts", "_cutoff", "_entered", "_frame", "_limit", "_result", "_token")
+    __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token", "entered")
 
-    def __init__(self, attempts: Attempts | AsyncAttempts, episode: Episode, limit: Limit | None) -> None:
-        run = episode.run
-        super().__init__(episode.guard, run.failures + 1, episode.last_error, run.started, episode.began)
+    def __init__(self, attempts: Attempts, episode: Episode, last_error: Exception | None, limit: Limit | None) -> None:
+        began = episode.started if episode.began is None else episode.began
+        super().__init__(episode.guard, episode.failures + 1, last_error, episode.started, began)
         self._attempts = attempts
         self._limit = limit
         self._cutoff: Cutoff | None = None
-        self._entered = False
+        self.entered = False
         self._frame = 0
         self._result: tuple[object, ...] = ()
         self._token: Token[AttemptBlock | None] | None = None
@@ -73,7 +71,7 @@ class AttemptBlock(Attempt):
         self._result = (value,)
 
     def __enter__(self) -> AttemptBlock:
-        self._entered = True
+        self.entered = True
         self._frame = id(sys._getframe(1))  # the frame lives at least as long as its block runs
         if self._limit is not None:
             self._cutoff = current_backend().cutoff(self._limit.seconds, CLOCK.get()).__enter__()
@@ -89,32 +87,31 @@ class AttemptBlock(Attempt):
             self._cutoff.__exit__(kind, error, traceback)
             if self._cutoff.expired:
                 return self._cut_off(self._limit)
-        self.last_error = None  # this frame's user holds the attempt, the error holds that frame
+        self.last_error = None  # the user's frame holds the attempt, and the error holds that frame
         if error is None:
             self._attempts.finished(self._result)
             return False
-        return isinstance(error, Exception) and self._attempts.failed(error, None)
+        return isinstance(error, Exception) and self._attempts.failed(error, None, None)
 
     def _cut_off(self, limit: Limit) -> bool:
-        self.last_error = None
-        error = limit.passed()
-        if self._attempts.failed(error, limit):
-            return True
+        error, previous, self.last_error = limit.passed(), self.last_error, None
         try:
+            if self._attempts.failed(error, limit, previous):
+                return True
             raise error from error.__cause__  # not from the cancellation that carried it
         finally:
             limit.error = None
-            del error
+            del error, previous
 
 
 class Attempts:
     """The attempts of one blocking block."""
 
-    __slots__ = ("_block", "_born", "_episode", "_error", "_step")
+    __slots__ = ("_again", "_block", "_born", "_episode", "_error")
 
     def __init__(self, policy: Guard) -> None:
         self._episode = Episode(policy, "block")
-        self._step: Again | First | None = FIRST
+        self._again = True
         self._block: AttemptBlock | None = None
         self._born = 0
         self._error: Exception | None = None
@@ -123,44 +120,46 @@ class Attempts:
         return self
 
     def __next__(self) -> AttemptBlock:
-        step = self._next_step()
-        if step is None:
+        if not self._goes_on():
             raise StopIteration
-        if isinstance(step, Again) and not sync.prepare(self._episode, step, self._error, self._born):
+        if self._episode.failures and not sync.prepare(self._episode, self._error, self._born):
             self._give_back()
-        return self._begin(None)
+        return self._begin(timed=False)
 
     def finished(self, result: tuple[object, ...]) -> None:
         """The block ended without an error."""
         self._error = None
-        self._step = self._episode.returned(*result) if result else self._episode.done()
+        if result:
+            self._again = self._episode.attempt_returned(*result)
+        else:
+            self._again = False
+            self._episode.attempt_succeeded()
 
-    def failed(self, error: Exception, limit: Limit | None) -> bool:
+    def failed(self, error: Exception, limit: Limit | None, previous: Exception | None) -> bool:
         """The block raised; whether another attempt follows."""
-        self._step = self._episode.failed(error, limit)
-        self._error = None if self._step is None else error
-        return self._step is not None
+        self._again = self._episode.attempt_failed(error, limit, previous)
+        self._error = error if self._again else None
+        return self._again
 
-    def _next_step(self) -> Again | First | None:
-        if self._block is not None and not self._block._entered:
-            raise RuntimeError(
-                f"attempt {self._block.number} was never entered: write `with attempt:` inside the loop"
-            )
-        return self._step
+    def _goes_on(self) -> bool:
+        if self._block is not None and not self._block.entered:
+            raise RuntimeError(f"attempt {self._block.number} was never entered: write `with attempt:` inside the loop")
+        return self._again
 
-    def _begin(self, limit: Limit | None) -> AttemptBlock:
+    def _begin(self, *, timed: bool) -> AttemptBlock:
         self._born = self._episode.begins()
+        limit = self._episode.limited() if timed else None
+        self._block = AttemptBlock(self, self._episode, self._error, limit)
         self._error = None
-        self._block = AttemptBlock(self, self._episode, limit)
         return self._block
 
     def _give_back(self) -> None:
-        error, self._error, self._step = self._error, None, None
+        error, self._error, self._again = self._error, None, False
         try:
             if error is not None:
                 raise error
         finally:
-            del error
+            del error  # a frame that holds the error it raised is a cycle
 
 
 class AsyncAttempts(Attempts):
@@ -172,18 +171,15 @@ class AsyncAttempts(Attempts):
         return self
 
     async def __anext__(self) -> AttemptBlock:
-        step = self._next_step()
-        if step is None:
+        if not self._goes_on():
             raise StopAsyncIteration
-        if isinstance(step, Again) and not await aio.prepare(self._episode, step, self._error, self._born):
+        if self._episode.failures and not await aio.prepare(self._episode, self._error, self._born):
             self._give_back()
-        began = self._episode.begins()
-        del began
-        return self._begin(self._episode.limit())
+        return self._begin(timed=True)
 
 
 _BLOCK: ContextVar[AttemptBlock | None] = ContextVar("resilient.block", default=None)
-_SETTLE = (sync.settle.__code__, aio.settle.__code__)
+_SETTLE = (sync.settle.__code__, aio.drive.__code__)
 
 
 def current_attempt() -> Attempt | None:
@@ -193,12 +189,13 @@ def current_attempt() -> Attempt | None:
     It is found by walking the stack, so that calls which never ask pay nothing for it.
     """
     block = _BLOCK.get()
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if block is not None and id(frame) == block._frame:
             return block
         if frame.f_code in _SETTLE:
-            return _of_episode(frame.f_locals["episode"])
+            noted = frame.f_locals
+            return _of_episode(noted["episode"], noted["error"])
         policy: Any = frame.f_globals.get(POLICY)
         if policy is not None:
             started = frame.f_locals.get(frame.f_globals[STARTED])
@@ -207,6 +204,6 @@ def current_attempt() -> Attempt | None:
     return block
 
 
-def _of_episode(episode: Episode) -> Attempt:
-    run = episode.run
-    return Attempt(episode.guard, run.failures + 1, episode.last_error, run.started, episode.began)
+def _of_episode(episode: Episode, last_error: Exception | None) -> Attempt:
+    began = episode.started if episode.began is None else episode.began
+    return Attempt(episode.guard, episode.failures + 1, last_error, episode.started, began)

@@ -176,11 +176,11 @@ class AsyncioCutoff:
 # How often in a row a loop must find nothing ready before it counts as idle: data that is on its way through
 # the selector, or handed over from a thread, gets a few turns to arrive.
 QUIET_TURNS = 5
+# One watcher a loop, however many clocks and tasks wait: two would keep each other busy, or jump twice.
 _watched: WeakKeyDictionary[Any, list[Callable[[], bool]]] = WeakKeyDictionary()
 
 
 def _watch(loop: asyncio.AbstractEventLoop, look: Callable[[], bool]) -> None:
-    """One watcher a loop, however many clocks and tasks wait: two would keep each other busy."""
     looks = _watched.get(loop)
     if looks is not None:
         if look not in looks:
@@ -218,15 +218,25 @@ class TrioBackend:
     def when_idle(self, look: Callable[[], bool]) -> None:
         import trio
 
-        trio.lowlevel.spawn_system_task(_look_when_blocked, look)
+        token = trio.lowlevel.current_trio_token()
+        looks = _watched.get(token)
+        if looks is None:
+            _watched[token] = [look]
+            trio.lowlevel.spawn_system_task(_look_when_blocked, token)
+        elif look not in looks:
+            looks.append(look)
 
 
-async def _look_when_blocked(look: Callable[[], bool]) -> None:
+async def _look_when_blocked(token: trio.lowlevel.TrioToken) -> None:
     import trio.testing
 
-    await trio.testing.wait_all_tasks_blocked()
-    while look():
-        await trio.testing.wait_all_tasks_blocked()
+    looks = _watched[token]
+    try:
+        while looks:
+            await trio.testing.wait_all_tasks_blocked()
+            looks[:] = [look for look in looks if look()]
+    finally:
+        del _watched[token]
 
 
 class TrioWaiter:

@@ -1,4 +1,4 @@
-"""One call in trouble, as every driver sees it: the run, its clock, and whoever listens.
+"""One call in trouble, as every driver sees it: a run with its clock and whoever listens.
 
 Drivers differ only in how they sleep and call; everything they share is here, and every decision is the
 :class:`~resilient.core.run.Run`'s.
@@ -21,18 +21,16 @@ from resilient.core.events import (
     Succeeded,
     Waiting,
 )
-from resilient.core.run import RECOVERIES, Again, Plan, Run, Step, Stop, gave_up_text
-from resilient.drivers.clock import CLOCK, SWITCHES
+from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text
+from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
 from resilient.drivers.shared_flight import SharedFlight
 from resilient.drivers.wrap import POLICY
-from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
+from resilient.errors import AttemptTimeout
 from resilient.observe.listeners import Listener, hearers, tell
-from resilient.observe.log import WARNING
+from resilient.observe.log import INFO, WARNING
 
-__all__ = ["FIRST", "Episode", "Guard", "Limit", "Recoverer", "given", "name_of", "outer_cut"]
+__all__ = ["Episode", "Guard", "Recoverer", "name_of", "outer_cut"]
 
-
-T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 
@@ -53,41 +51,12 @@ class Guard(Protocol):
     @property
     def plan(self) -> Plan: ...
     @property
-    def attempt_timeout(self) -> float | None: ...
-    @property
     def recovery(self) -> Recoverer | None: ...
     @property
     def listeners(self) -> tuple[Listener, ...]: ...
 
 
-class First:
-    """The step before the first attempt: nothing to wait for, nothing to recover."""
-
-
-FIRST = First()
-
-
-class Limit:
-    """How long one attempt may take, and the error if it takes longer.
-
-    The error is recognised by identity: a call's own ``TimeoutError`` is never taken for the policy's.
-    """
-
-    __slots__ = ("error", "kind", "limit", "seconds")
-
-    def __init__(self, seconds: float, limit: float, kind: type[PolicyTimeout]) -> None:
-        self.seconds = seconds
-        self.limit = limit
-        self.kind = kind
-        self.error: PolicyTimeout | None = None
-
-    def passed(self) -> PolicyTimeout:
-        """The attempt was cut off."""
-        self.error = self.kind(self.limit)
-        return self.error
-
-
-class Episode:
+class Episode(Run):
     """The rescue of one call.
 
     Args:
@@ -95,79 +64,95 @@ class Episode:
         call: what is being called, for its name.
         started: when the call began, monotonic seconds; None takes now.
         listeners: heard beside the policy's own.
+
+    Attributes:
+        began: when the attempt under way began, if an attempt has a limit of its own.
+        short: a plain failure needs no more than a count: it is tried again at once, and nobody listens.
     """
 
-    __slots__ = ("_hearers", "_own", "began", "call", "clock", "guard", "last_error", "run")
+    began: float | None = None
 
     def __init__(
-        self,
-        guard: Guard,
-        call: object,
-        started: float | None = None,
-        listeners: tuple[Listener, ...] = (),
+        self, guard: Guard, call: object, started: float | None = None, listeners: tuple[Listener, ...] = ()
     ) -> None:
+        plan = guard.plan
+        self.clock = clock = CLOCK.get()
+        # What Run.__init__ does, without the cost of calling it: this is made on every failure.
+        self.plan = plan
+        self.started = clock.now() if started is None else started
+        self.attempts = plan.attempts if SWITCHES.retries else 1
         self.guard = guard
         self.call = call
-        self.clock = CLOCK.get()
-        plan = guard.plan
-        self.began = self.clock.now() if started is None else started
-        self.run = Run(plan, self.began, plan.attempts if SWITCHES.retries else 1)
-        self._own = guard.listeners + listeners
-        self._hearers = hearers(self._own)
-        self.last_error: Exception | None = None
+        self._own = own = guard.listeners + listeners if listeners else guard.listeners
+        self._hearers = heard = hearers(own)
+        self.short = plan.at_once and not heard and guard.recovery is None and clock is SYSTEM
 
     @property
     def name(self) -> str:
         """The policy's name, or that of what it guards."""
         return self.guard.name or name_of(self.call)
 
-    def failed(self, error: Exception, limit: Limit | None = None) -> Again | None:
-        """The attempt raised: the next step, or None if the caller gets the error (its note is on it)."""
-        now = self.clock.now()
-        if limit is not None and error is limit.error:
-            step = self._cut_off(error, limit, now)
-        else:
-            step = self._classified(error, now)
-        return self._answer(step, error, None, now)
+    def attempt_failed(self, error: Exception, limit: Limit | None = None, previous: Exception | None = None) -> bool:
+        """The attempt raised: whether there will be another.
 
-    def returned(self, value: object) -> Again | None:
-        """The attempt returned: the next step if a rule rejects the value, None if the caller gets it."""
-        run = self.run
-        rejected = run.plan.on.match_result(value) if run.plan.judges_results else None
+        If not, the error carries its note, and is for the caller.
+
+        Args:
+            error: what it raised.
+            limit: how long it was allowed to take.
+            previous: what the attempt before raised.
+        """
+        now = self.clock.now()
+        if limit is not None and error is limit.error and limit.kind is not AttemptTimeout:
+            error.__cause__ = previous
+            return self._answered(self.expired(), error, None, now)
+        try:
+            stop = self.failed(error, now, self.clock, cut_off=limit is not None and error is limit.error)
+        except Exception as broken:  # a user's predicate or delay function
+            broken.add_note(f"raised while deciding what to do about {type(error).__name__}: {error}")
+            raise broken from error
+        if self.short:
+            self.plan.on.plain.learn(type(error))
+        return self._answered(stop, error, None, now)
+
+    def attempt_returned(self, value: object) -> bool:
+        """The attempt returned: whether there will be another, because a rule rejects the value."""
+        rejected = self.plan.on.match_result(value) if self.plan.judges_results else None
         if rejected is None:
-            self.done()
-            return None
+            self.attempt_succeeded()
+            return False
         now = self.clock.now()
-        return self._answer(run.judged(rejected, now, self.clock), None, value, now)
+        return self._answered(self.judged(rejected, now, self.clock), None, value, now)
 
-    def done(self) -> None:
-        """The attempt succeeded, and there is no value to judge."""
-        if self.run.failures or self.run.plan.budget is not None:
-            self._succeeded()
+    def attempt_succeeded(self) -> None:
+        """The attempt did what it should."""
+        if self._hearers or self.plan.budget is not None:
+            now = self.clock.now()
+            self.succeeded(now)
+            if self.failures:
+                self._tell(Succeeded(self.name, now - self.started, self.failures + 1))
 
     def begins(self) -> int:
         """Another attempt begins; gives the generation of the resource on which it does."""
-        if self.guard.attempt_timeout is not None:
+        if self.plan.attempt_timeout is not None:
             self.began = self.clock.now()
         recovery = self.guard.recovery
         return 0 if recovery is None else recovery.flight.generation
 
-    def limit(self) -> Limit | None:
-        """How long the attempt that begins now may take, or None."""
-        attempt_timeout, deadline = self.guard.attempt_timeout, self.run.deadline
-        if deadline is not None:
-            remaining = max(0.0, deadline - self.clock.now())
-            if attempt_timeout is None or remaining <= attempt_timeout:
-                return Limit(remaining, self.run.plan.timeout or 0.0, DeadlineExceeded)
-        return None if attempt_timeout is None else Limit(attempt_timeout, attempt_timeout, AttemptTimeout)
+    def limited(self) -> Limit | None:
+        """How long the attempt that begins now may take; None if nothing limits it."""
+        if self.plan.timeout is None and self.plan.attempt_timeout is None:
+            return None
+        return self.limit(self.clock.now())
 
-    def recovers(self, step: Again) -> Recoverer | None:
-        """The recovery that a step asks for, if the policy has any; says so if it has not."""
-        if step.action not in RECOVERIES:
+    def recovers(self) -> Recoverer | None:
+        """The recovery that the verdict asks for, if the policy has any; says so if it has not."""
+        action = self.verdict.action
+        if action not in RECOVERIES:
             return None
         recovery = self.guard.recovery
-        if recovery is None or recovery.handler(step.action) is None:
-            self.recovery_failed(step.action, None)
+        if recovery is None or recovery.handler(action) is None:
+            self.recovery_failed(None)
             return None
         return recovery
 
@@ -175,100 +160,66 @@ class Episode:
         """How long the leader of a recovery must wait before its handler runs, seconds."""
         return flight.hold(self.clock.now()) if SWITCHES.waits else 0.0
 
-    def too_late(self, step: Again, error: Exception | None, ahead: float = 0.0) -> bool:
+    def too_late(self, error: Exception | None, ahead: float = 0.0) -> bool:
         """Whether the time ran out (``ahead`` seconds from now) before the next attempt could begin."""
         now = self.clock.now()
-        if not self.run.overdue(now + ahead):
+        if not self.overdue(now + ahead):
             return False
-        self._give_up(self.run.late(step.verdict), error, now)
+        self._give_up(self.late(), error, now)
         return True
 
-    def remaining(self) -> float | None:
-        """Seconds that are left for the attempt under way; None if nothing limits it."""
-        now = self.clock.now()
-        return remaining_of(now, self.began, self.guard.attempt_timeout, self.run.deadline)
-
-    def remaining_in_all(self) -> float | None:
+    def time_left(self) -> float | None:
         """Seconds until the timeout of the whole call; None if it has none."""
-        deadline = self.run.deadline
+        deadline = self.deadline
         return None if deadline is None else max(0.0, deadline - self.clock.now())
 
-    def recovering(self, action: Action) -> None:
-        if self._hearers:
-            self._tell(Recovering(self.name, self._elapsed(), action))
+    def recovering(self) -> None:
+        """The recovery handler is about to run."""
+        self._tell(Recovering(self.name, self._elapsed(), self.verdict.action))
 
-    def recovered(self, action: Action) -> None:
-        if self._hearers:
-            self._tell(Recovered(self.name, self._elapsed(), action))
+    def recovered(self) -> None:
+        """The recovery handler returned."""
+        self._tell(Recovered(self.name, self._elapsed(), self.verdict.action))
 
-    def recovery_failed(self, action: Action, error: Exception | None) -> None:
+    def recovery_failed(self, error: Exception | None) -> None:
+        """The recovery handler raised, or there is none."""
         listeners = self._hearers or hearers(self._own, WARNING)
         if listeners:
-            tell(RecoveryFailed(self.name, self._elapsed(), action, error), listeners)
+            tell(RecoveryFailed(self.name, self._elapsed(), self.verdict.action, error), listeners)
 
-    def _classified(self, error: Exception, now: float) -> Step:
-        try:
-            return self.run.failed(error, now, self.clock)
-        except Exception as broken:  # a user's predicate or delay function
-            broken.add_note(f"raised while deciding what to do about {type(error).__name__}: {error}")
-            raise broken from error
-
-    def _cut_off(self, error: Exception, limit: Limit, now: float) -> Step:
-        if limit.kind is AttemptTimeout:
-            return self.run.failed(error, now, self.clock, cut_off=True)
-        if self.last_error is not None:
-            error.__cause__ = self.last_error
-        return self.run.expired()
-
-    def _answer(self, step: Step, error: Exception | None, value: object, now: float) -> Again | None:
-        self.last_error = error
+    def _answered(self, stop: Stop | None, error: Exception | None, value: object, now: float) -> bool:
         if self._hearers:
-            elapsed = now - self.run.started
-            self._tell(AttemptFailed(self.name, elapsed, self.run.failures, step.verdict, error, value))
-        if isinstance(step, Stop):
-            self._give_up(step, error, now)
-            return None
+            if error is not None:
+                outer_cut(error)  # listeners may keep it
+            elapsed = now - self.started
+            self._tell(AttemptFailed(self.name, elapsed, self.failures, self.verdict, error, value))
+        if stop is not None:
+            self._give_up(stop, error, now)
+            return False
         if self._hearers:
-            self._tell(Waiting(self.name, now - self.run.started, self.run.failures + 1, step.wait))
+            self._tell(Waiting(self.name, now - self.started, self.failures + 1, self.wait))
         if not SWITCHES.waits:
-            step.wait = 0.0
-        return step
+            self.wait = 0.0
+        return True
 
     def _give_up(self, stop: Stop, error: Exception | None, now: float) -> None:
-        self.last_error = None  # the caller has it now; held here it would make a cycle
-        attempts, elapsed = self.run.failures, now - self.run.started
+        elapsed = now - self.started
         why = stop.why if SWITCHES.retries else f"{stop.why} (retries are off: no_retries)"
-        reason = gave_up_text(attempts, elapsed, why)
+        reason = gave_up_text(self.failures, elapsed, why)
         if error is not None:
+            outer_cut(error)
             with suppress(Exception):  # an error whose attributes are frozen takes no note
                 error.add_note(reason)
-        listeners = self._hearers or hearers(self._own, WARNING if attempts > 1 else 20)
+        listeners = self._hearers or hearers(self._own, WARNING if self.failures > 1 else INFO)
         if listeners:
-            tell(GaveUp(self.name, elapsed, attempts, stop.by, reason, error, stop.retry_at), listeners)
-
-    def _succeeded(self) -> None:
-        self.last_error = None
-        now = self.clock.now()
-        self.run.succeeded(now)
-        if self.run.failures and self._hearers:
-            self._tell(Succeeded(self.name, now - self.run.started, self.run.failures + 1))
+            retry_at = None if stop.hint is None else now + stop.hint
+            tell(GaveUp(self.name, elapsed, self.failures, stop.by, reason, error, retry_at), listeners)
 
     def _elapsed(self) -> float:
-        return self.clock.now() - self.run.started
+        return self.clock.now() - self.started
 
     def _tell(self, event: Event) -> None:
         tell(event, self._hearers)
-
-
-def given(settled: tuple[Exception | None, T]) -> T:
-    """Returns the value or raises the error."""
-    error, value = settled
-    if error is None:
-        return value
-    try:
-        raise error
-    finally:
-        del error, settled  # a frame that holds the error it raised is a cycle
 
 
 def outer_cut(error: E) -> E:
@@ -284,15 +235,9 @@ def outer_cut(error: E) -> E:
 
 
 def _is_ours(namespace: dict[str, Any]) -> bool:
-    return POLICY in namespace or namespace.get("__name__", "").startswith("resilient.drivers.")
-
-
-def remaining_of(now: float, began: float, attempt_timeout: float | None, deadline: float | None) -> float | None:
-    """Seconds left for an attempt, >= 0, or None if nothing limits it."""
-    ends = [] if deadline is None else [deadline]
-    if attempt_timeout is not None:
-        ends.append(began + attempt_timeout)
-    return max(0.0, min(ends) - now) if ends else None
+    return POLICY in namespace or namespace.get("__name__", "").startswith(
+        ("resilient.drivers.", "resilient.policies.")
+    )
 
 
 def name_of(call: object) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from resilient.core.run import Again
+from resilient.core.run import Limit
 from resilient.drivers import aio, sync
-from resilient.drivers.episode import Episode, Guard, Limit, outer_cut
+from resilient.drivers.episode import Episode, Guard, outer_cut
 
 __all__ = ["Resume", "async_stream", "stream"]
 
@@ -28,7 +28,12 @@ class Passage:
     __slots__ = ("_args", "_call", "_kwargs", "_last", "_policy", "_resume", "_thrown", "episode", "source")
 
     def __init__(
-        self, policy: Guard, call: Callable[..., Any], resume: Resume | None, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        policy: Guard,
+        call: Callable[..., Any],
+        resume: Resume | None,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> None:
         self.episode = Episode(policy, call)
         self.source: Any = None
@@ -53,19 +58,19 @@ class Passage:
     def passed(self, item: Any) -> None:
         """An item goes out to the consumer."""
         self._last = (item,)
-        if self.episode.run.failures:
-            started = self.episode.run.started
-            self.episode.done()
+        if self.episode.failures:
+            started = self.episode.started
+            self.episode.attempt_succeeded()
             self.episode = Episode(self._policy, self._call, started)
 
-    def failed(self, failure: Exception, limit: Limit | None = None) -> Again | None:
-        """The source raised: the next step, or None if the consumer gets the error."""
+    def failed(self, failure: Exception, limit: Limit | None = None) -> bool:
+        """The source raised: whether it is opened again; if not, the consumer gets the error."""
         if failure is self._thrown:
-            return None
+            return False
         if self._last and self._resume is None:
             failure.add_note(NO_RESUME)
-            return None
-        return self.episode.failed(failure, limit)
+            return False
+        return self.episode.attempt_failed(failure, limit)
 
 
 def stream(
@@ -73,13 +78,13 @@ def stream(
 ) -> Generator[Any, Any, Any]:
     """The items of a generator function."""
     passage = Passage(policy, call, resume, args, kwargs)
-    advance: Callable[[], Any] = lambda: next(passage.open())
+    advance = _opener(passage)
     while True:
         born = passage.episode.begins()
         try:
             item = advance()
         except StopIteration as stop:
-            passage.episode.done()
+            passage.episode.attempt_succeeded()
             return stop.value
         except Exception as error:
             failure = outer_cut(error)
@@ -96,12 +101,11 @@ def stream(
                 advance = _sender(passage, sent)
             continue
         try:
-            step = passage.failed(failure)
-            if step is None or not sync.prepare(passage.episode, step, failure, born):
+            if not passage.failed(failure) or not sync.prepare(passage.episode, failure, born):
                 raise failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
-        advance = lambda: next(passage.open())
+        advance = _opener(passage)
 
 
 async def async_stream(
@@ -112,13 +116,13 @@ async def async_stream(
     ``attempt_timeout`` bounds the wait for each item, ``timeout`` the whole stream.
     """
     passage = Passage(policy, call, resume, args, kwargs)
-    advance: Callable[[], Awaitable[Any]] = lambda: anext(passage.open())
+    advance = _async_opener(passage)
     while True:
-        born, limit = passage.episode.begins(), passage.episode.limit()
+        born, limit = passage.episode.begins(), passage.episode.limited()
         try:
             item = await (advance() if limit is None else aio.bounded(passage.episode, limit, advance()))
         except StopAsyncIteration:
-            passage.episode.done()
+            passage.episode.attempt_succeeded()
             return
         except Exception as error:
             failure = outer_cut(error)
@@ -135,12 +139,19 @@ async def async_stream(
                 advance = _async_sender(passage, sent)
             continue
         try:
-            step = passage.failed(failure, limit)
-            if step is None or not await aio.prepare(passage.episode, step, failure, born):
+            if not passage.failed(failure, limit) or not await aio.prepare(passage.episode, failure, born):
                 raise failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
-        advance = lambda: anext(passage.open())
+        advance = _async_opener(passage)
+
+
+def _opener(passage: Passage) -> Callable[[], Any]:
+    return lambda: next(passage.open())
+
+
+def _async_opener(passage: Passage) -> Callable[[], Awaitable[Any]]:
+    return lambda: anext(passage.open())
 
 
 def _sender(passage: Passage, sent: Any) -> Callable[[], Any]:

@@ -9,82 +9,73 @@ from types import CoroutineType
 from typing import Any
 
 from resilient.core.flight import Part
-from resilient.core.run import Again
 from resilient.drivers import aio
-from resilient.drivers.episode import FIRST, Episode, First, Guard, Recoverer, given, outer_cut
+from resilient.drivers.episode import Episode, Guard, Recoverer
+from resilient.observe.listeners import Listener
 
-__all__ = ["guard", "prepare", "rescue", "settle"]
+__all__ = ["prepare", "settle"]
 
 
-def rescue(
+def settle(
     policy: Guard,
     call: Callable[..., Any],
-    error: Exception,
+    error: Exception | None,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    *,
     started: float | None = None,
     born: int = 0,
+    listeners: tuple[Listener, ...] = (),
 ) -> Any:
-    """The first call failed: decides, waits, recovers and calls again until it works or has to stop.
+    """Decides, waits, recovers and calls again until it works or has to stop.
+
+    A call that turns out to return a coroutine goes on under the async driver: await what this returns.
 
     Args:
-        error: what the first call raised.
-        started: when it began, monotonic seconds; None if nobody had to know.
+        policy: what is asked.
+        call: what is called.
+        error: what the first attempt raised; None to make it here.
+        args: the positional arguments of the call.
+        kwargs: its keyword arguments.
+        started: when the first attempt began, monotonic seconds; None if nobody had to know.
         born: the generation of the resource on which it began.
+        listeners: heard beside the policy's own.
     """
+    episode = Episode(policy, call, started, listeners)
+    short, value = episode.short, None
     try:
-        return given(settle(Episode(policy, call, started), call, args, kwargs, error, born))
+        again = error is None or (short and episode.repeats(error)) or episode.attempt_failed(error)
+        while again:
+            if not episode.idle and not prepare(episode, error, born):
+                break
+            if not short:
+                born = episode.begins()
+            try:
+                value = call(*args, **kwargs)
+            except Exception as failure:
+                again = (short and episode.repeats(failure)) or episode.attempt_failed(failure)
+                error = failure
+            else:
+                if value.__class__ is CoroutineType:
+                    return aio.go_on(episode, call, value, args, kwargs, born)
+                error = None
+                again = not short and episode.attempt_returned(value)
+        if error is None:
+            return value
+        raise error
     finally:
         del error  # a frame that holds the error it raised is a cycle
 
 
-def guard(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """A whole guarded call, the first attempt included."""
-    return given(settle(Episode(policy, call), call, args, kwargs))
-
-
-def settle(
-    episode: Episode,
-    call: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    error: Exception | None = None,
-    born: int = 0,
-) -> tuple[Exception | None, Any]:
-    """Calls until it works or has to stop: the last error, or None and the value.
-
-    A call that turns out to return a coroutine goes on under the async driver: the value is then a coroutine.
-    """
-    value: Any = None
-    step: Again | First | None = FIRST if error is None else episode.failed(outer_cut(error))
-    while step is not None:
-        if isinstance(step, Again) and not prepare(episode, step, error, born):
-            break
-        born = episode.begins()
-        try:
-            value = call(*args, **kwargs)
-        except Exception as failure:
-            error = outer_cut(failure)
-            step = episode.failed(error)
-        else:
-            if value.__class__ is CoroutineType:
-                return None, aio.go_on(episode, call, value, args, kwargs, born)
-            error = None
-            step = episode.returned(value)
-    return error, value
-
-
-def prepare(episode: Episode, step: Again, error: Exception | None, born: int) -> bool:
+def prepare(episode: Episode, error: Exception | None, born: int) -> bool:
     """Waits and recovers before the next attempt; False if that took until it was too late."""
-    episode.clock.sleep(step.wait)
-    recovery = episode.recovers(step)
+    episode.clock.sleep(episode.wait)
+    recovery = episode.recovers()
     if recovery is None:
         return True
-    return _recover(episode, step, recovery, error, born) and not episode.too_late(step, error)
+    return _recover(episode, recovery, error, born) and not episode.too_late(error)
 
 
-def _recover(episode: Episode, step: Again, recovery: Recoverer, error: Exception | None, born: int) -> bool:
+def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, born: int) -> bool:
     flight = recovery.flight
     while True:
         over = Event()
@@ -92,26 +83,26 @@ def _recover(episode: Episode, step: Again, recovery: Recoverer, error: Exceptio
             case Part.SKIP:
                 return True
             case Part.LEAD:
-                return _lead(episode, step, recovery, error)
+                return _lead(episode, recovery, error)
             case Part.JOIN:
                 try:
-                    over.wait(episode.remaining_in_all())
+                    over.wait(episode.time_left())
                 finally:
                     flight.leave(over.set)
-                if episode.too_late(step, error):
+                if episode.too_late(error):
                     return False
 
 
-def _lead(episode: Episode, step: Again, recovery: Recoverer, error: Exception | None) -> bool:
+def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> bool:
     flight, ended_at = recovery.flight, None
     unmark = flight.lead()
     try:
         hold = episode.hold(flight)
         if hold:
-            if episode.too_late(step, error, ahead=hold):
+            if episode.too_late(error, ahead=hold):
                 return False
             episode.clock.sleep(hold)
-        _perform(episode, step, recovery)
+        _perform(episode, recovery)
         ended_at = episode.clock.now()
     finally:
         unmark()
@@ -119,10 +110,10 @@ def _lead(episode: Episode, step: Again, recovery: Recoverer, error: Exception |
     return True
 
 
-def _perform(episode: Episode, step: Again, recovery: Recoverer) -> None:
-    handler = recovery.handler(step.action)
+def _perform(episode: Episode, recovery: Recoverer) -> None:
+    handler = recovery.handler(episode.verdict.action)
     assert handler is not None  # recovers() has looked
-    episode.recovering(step.action)
+    episode.recovering()
     try:
         pending = handler()
         if isawaitable(pending):
@@ -133,6 +124,6 @@ def _perform(episode: Episode, step: Again, recovery: Recoverer) -> None:
                 "or make the call async"
             )
     except Exception as failure:
-        episode.recovery_failed(step.action, failure)
+        episode.recovery_failed(failure)
     else:
-        episode.recovered(step.action)
+        episode.recovered()

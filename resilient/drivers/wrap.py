@@ -40,8 +40,8 @@ def kind_of(call: Callable[..., Any]) -> Kind:
     inner: Any = call
     while isinstance(inner, functools.partial):
         inner = inner.func
-    if not isinstance(inner, (FunctionType, MethodType, type)) and hasattr(type(inner), "__call__"):
-        method = type(inner).__call__
+    if not isinstance(inner, (FunctionType, MethodType, type)):
+        method = getattr(type(inner), "__call__", None)
         inner = method if isinstance(method, FunctionType) else inner
     if inspect.iscoroutinefunction(inner):
         return Kind.ASYNC
@@ -56,6 +56,7 @@ def kind_of(call: Callable[..., Any]) -> Kind:
 def wrap_rescued(
     call: Callable[..., Any],
     rescue: Callable[..., Any],
+    policy: object,
     *,
     kind: Kind,
     caught: type[BaseException] = Exception,
@@ -67,18 +68,19 @@ def wrap_rescued(
 
     Args:
         call: what is guarded.
-        rescue: called as ``rescue(error, args, kwargs, **facts)``; awaited if the kind is ASYNC.
+        rescue: called as ``rescue(policy, call, error, args, kwargs, **facts)``; awaited if the kind is ASYNC.
+        policy: what guards it.
         kind: SYNC, ASYNC or EITHER.
         caught: what counts as a failure.
         facts: names and expressions noted before the call, such as ``{"started": "now()"}``.
         names: what those expressions refer to, and what is left in the wrapper's globals.
-        adopt: for EITHER: takes a coroutine that the call returned, ``adopt(coroutine, args, kwargs, **facts)``.
+        adopt: for EITHER: takes a coroutine that the call returned, ``adopt(policy, call, coroutine, args, kwargs, **facts)``.
     """
     noted = facts or {}
     prelude = "".join(f"    {{{fact}}} = {expression}\n" for fact, expression in noted.items())
     extra = "".join(f", {fact}={{{fact}}}" for fact in noted)
     source = _BY_KIND[kind].replace("PRELUDE", prelude).replace("EXTRA", extra)
-    given = {"caught": caught, "rescue": rescue, "adopt": adopt, "coroutine": CoroutineType}
+    given = {"caught": caught, "rescue": rescue, "adopt": adopt, "coroutine": CoroutineType, "policy": policy}
     return _compiled(call, source, ("error", "failure", "value", *noted), given, names or {})
 
 
@@ -96,7 +98,7 @@ PRELUDE    try:
     except {caught} as {failure}:
         {error} = {failure}
     try:
-        return {rescue}({error}, ({positional}), {keywords}EXTRA)
+        return {rescue}({policy}, {call}, {error}, ({positional}), {keywords}EXTRA)
     finally:
         {error} = None
 """
@@ -109,10 +111,10 @@ PRELUDE    try:
         {error} = {failure}
     else:
         if {value}.__class__ is {coroutine}:
-            return {adopt}({value}, ({positional}), {keywords}EXTRA)
+            return {adopt}({policy}, {call}, {value}, ({positional}), {keywords}EXTRA)
         return {value}
     try:
-        return {rescue}({error}, ({positional}), {keywords}EXTRA)
+        return {rescue}({policy}, {call}, {error}, ({positional}), {keywords}EXTRA)
     finally:
         {error} = None
 """
@@ -156,9 +158,10 @@ def _compiled(
         keywords=parameters.keywords,
         **own,
     )
-    namespace = {**names, STARTED: own.get("started"), **{own[name]: value for name, value in given.items()}, own["call"]: call}
+    namespace = {**names, STARTED: own.get("started"), own["call"]: call}
+    namespace |= {own[name]: value for name, value in given.items()}
     wrapper = FunctionType(_code(text, _name(call)), namespace, _name(call), defaults)
-    wrapper.__kwdefaults__ = keyword_defaults  # type: ignore[assignment]  # None is what it starts with
+    wrapper.__kwdefaults__ = keyword_defaults
     return functools.update_wrapper(wrapper, call)
 
 

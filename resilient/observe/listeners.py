@@ -69,8 +69,9 @@ def hearers(own: tuple[Listener, ...], level: int = log.INFO) -> tuple[Listener,
         own: the policy's listeners.
         level: the event's level in the log, as ``logging`` counts.
     """
-    logged = log.enabled(level)
-    if not (own or _everywhere or logged):
+    logger = log.logger or log.find_logger()
+    logged = logger is not None and logger.isEnabledFor(level)
+    if not (logged or own or _everywhere):
         return ()
     return (*own, *_everywhere, log.write) if logged else own + _everywhere
 

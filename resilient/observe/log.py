@@ -14,34 +14,28 @@ from resilient.core.events import Event, GaveUp, Panic, RecoveryFailed
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["ERROR", "INFO", "WARNING", "enabled", "report", "write"]
+__all__ = ["ERROR", "INFO", "WARNING", "find_logger", "level_of", "logger", "report", "write"]
 
 # The numbers of the logging module, which may not be loaded.
 INFO, WARNING, ERROR = 20, 30, 40
 
-_logger: logging.Logger | None = None
-
-
-def enabled(level: int) -> bool:
-    """Whether a line of this level would be looked at by anybody."""
-    logger = _logger or _find_logger()
-    return logger is not None and logger.isEnabledFor(level)
+logger: logging.Logger | None = None
 
 
 def write(event: Event) -> None:
     """Writes one event as one line; a panic with its traceback."""
-    logger = _logger or _find_logger()
-    if logger is None:
+    found = logger or find_logger()
+    if found is None:
         return
     panic = event.error if isinstance(event, Panic) else None
-    logger.log(level_of(event), "%s", event, exc_info=panic, extra={"event": event})
+    found.log(level_of(event), "%s", event, exc_info=panic, extra={"event": event})
 
 
 def report(listener: object, error: Exception) -> None:
     """Says that a listener failed."""
-    logger = _logger or _find_logger()
-    if logger is not None:
-        logger.error("the listener %r raised", listener, exc_info=error)
+    found = logger or find_logger()
+    if found is not None:
+        found.error("the listener %r raised", listener, exc_info=error)
 
 
 def level_of(event: Event) -> int:
@@ -53,12 +47,13 @@ def level_of(event: Event) -> int:
     return INFO
 
 
-def _find_logger() -> logging.Logger | None:
-    global _logger
+def find_logger() -> logging.Logger | None:
+    """The logger, with the handler that keeps an unconfigured program silent; None without ``logging``."""
+    global logger
     loaded = sys.modules.get("logging")
     if loaded is None:
         return None
     found: logging.Logger = loaded.getLogger("resilient")
     found.addHandler(loaded.NullHandler())
-    _logger = found
+    logger = found
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from types import CoroutineType, TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -75,9 +74,7 @@ class Catch(Frozen, Generic[D]):
         object.__setattr__(self, "on", classifier_of(self.on))
 
     @overload
-    def __call__(
-        self, target: Callable[P, Coroutine[Any, Any, T]], /
-    ) -> Callable[P, Coroutine[Any, Any, T | D]]: ...
+    def __call__(self, target: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Coroutine[Any, Any, T | D]]: ...
     @overload
     def __call__(self, target: Callable[P, T], /) -> Callable[P, T | D]: ...
     def __call__(self, target: Any, /) -> Any:
@@ -96,8 +93,8 @@ class Catch(Frozen, Generic[D]):
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
-            return self._replaced(fn, error)
-        return self._adopted(fn, value) if value.__class__ is CoroutineType else value
+            return self.replaced(fn, error)
+        return _adopt(self, fn, value) if value.__class__ is CoroutineType else value
 
     def __enter__(self) -> Caught:
         caught = Caught()
@@ -116,34 +113,11 @@ class Catch(Frozen, Generic[D]):
         return True
 
     def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
-        rescue = self._rescue_async if kind is Kind.ASYNC else self._rescue
-        return wrap_rescued(
-            call,
-            partial(rescue, call),
-            kind=kind,
-            caught=BaseException,
-            adopt=lambda coroutine, args, kwargs: self._adopted(call, coroutine),
-        )
+        rescue = _rescue_async if kind is Kind.ASYNC else _rescue
+        return wrap_rescued(call, rescue, self, kind=kind, caught=BaseException, adopt=_adopt)
 
-    def _rescue(self, call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
-        try:
-            return self._replaced(call, error)
-        finally:
-            del error  # a frame that holds the error it raised is a cycle
-
-    async def _rescue_async(self, call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
-        try:
-            return self._replaced(call, error)
-        finally:
-            del error  # likewise
-
-    async def _adopted(self, call: Callable[..., Any], coroutine: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return await coroutine
-        except BaseException as error:
-            return self._replaced(call, error)
-
-    def _replaced(self, call: Callable[..., Any], error: BaseException) -> D:
+    def replaced(self, call: Callable[..., Any], error: BaseException) -> D:
+        """The default for a call that raised, or the error again."""
         try:
             outer_cut(error)
             if not self._takes(error):
@@ -151,7 +125,7 @@ class Catch(Frozen, Generic[D]):
             self._tell(self.name or name_of(call), error)
             return self.default
         finally:
-            del error  # likewise
+            del error  # a frame that holds the error it raised is a cycle
 
     def _takes(self, error: BaseException) -> bool:
         if not isinstance(error, Exception):
@@ -163,6 +137,33 @@ class Catch(Frozen, Generic[D]):
         listeners = hearers((), ERROR)
         if listeners:
             tell(Panic(name, "call", error), listeners)
+
+
+def _rescue(policy: Catch[D], call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
+    try:
+        return policy.replaced(call, error)
+    finally:
+        del error  # likewise
+
+
+async def _rescue_async(policy: Catch[D], call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
+    try:
+        return policy.replaced(call, error)
+    finally:
+        del error  # likewise
+
+
+async def _adopt(
+    policy: Catch[Any],
+    call: Callable[..., Any],
+    coroutine: Coroutine[Any, Any, Any],
+    args: Any = (),
+    kwargs: Any = None,
+) -> Any:
+    try:
+        return await coroutine
+    except BaseException as error:
+        return policy.replaced(call, error)
 
 
 class CatchFactory:
@@ -186,7 +187,7 @@ class CatchFactory:
     def call(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None: ...
     def call(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The function's result, or None after what it raised was reported under this name."""
-        return Catch[None](name).call(fn, *args, **kwargs)
+        return Catch(name, default=None).call(fn, *args, **kwargs)
 
 
 catch = CatchFactory()

@@ -15,7 +15,7 @@ import wrapt
 __all__ = ["Patch", "guarded_methods", "guarded_object"]
 
 
-class _GuardedObject(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's class is not generic to mypy
+class _GuardedObject(wrapt.ObjectProxy[Any]):
     """A callable object whose call is guarded; everything else is the object's own."""
 
     def __init__(self, target: Any, guarded: Callable[..., Any]) -> None:
@@ -26,7 +26,7 @@ class _GuardedObject(wrapt.ObjectProxy):  # type: ignore[misc]  # wrapt's class 
         return self._self_guarded(*args, **kwargs)
 
 
-class _GuardedMethods(wrapt.ObjectProxy):  # type: ignore[misc]  # likewise
+class _GuardedMethods(wrapt.ObjectProxy[Any]):
     """An object some of whose methods are guarded; ``isinstance`` and everything else are the object's own."""
 
     def __init__(self, target: Any, guard: Callable[[Any], Any], names: frozenset[str] | None) -> None:

@@ -19,7 +19,7 @@ from resilient.core.run import Plan
 from resilient.drivers import aio, streams, sync
 from resilient.drivers.attempts import AsyncAttempts, Attempts
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.episode import Episode
+from resilient.drivers.episode import outer_cut
 from resilient.drivers.streams import Resume
 from resilient.drivers.wrap import POLICY, Kind, wrap_eager, wrap_rescued
 from resilient.observe.listeners import Listener
@@ -31,9 +31,8 @@ __all__ = ["DEFAULT_BACKOFF", "OnErrors", "Retry", "retry"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., object])
-O = TypeVar("O")
-M = TypeVar("M", bound="classmethod[Any, ..., Any] | staticmethod[..., Any]")
+F = TypeVar("F", bound="Callable[..., object] | classmethod[Any, ..., Any]")
+C = TypeVar("C")
 
 OnErrors: TypeAlias = ErrorTarget | tuple[ErrorTarget, ...] | Predicate | Classifier | Rule
 """Which errors: a class, its dotted name, a tuple of either, a predicate, a rule or a classifier."""
@@ -90,7 +89,7 @@ class Retry(Frozen):
     on: OnErrors
     attempts: int | None = 5
     timeout: Duration | None = None
-    attempt_timeout: float | None = None
+    attempt_timeout: Duration | None = None
     backoff: Backoff = DEFAULT_BACKOFF
     max_wait: Duration = 300.0
     recovery: Recovery | None = None
@@ -113,7 +112,8 @@ class Retry(Frozen):
             whole("attempts", self.attempts, least=1)
         timeout = optional_seconds("timeout", self.timeout, above=True)
         fix(self, "timeout", timeout)
-        fix(self, "attempt_timeout", optional_seconds("attempt_timeout", self.attempt_timeout, above=True))
+        attempt_timeout = optional_seconds("attempt_timeout", self.attempt_timeout, above=True)
+        fix(self, "attempt_timeout", attempt_timeout)
         max_wait = seconds("max_wait", self.max_wait)
         fix(self, "max_wait", max_wait)
         fix(self, "listeners", _checked_listeners(self.listeners))
@@ -124,18 +124,14 @@ class Retry(Frozen):
         _check("streaming", self.streaming, bool, "True or False")
         if self.resume is not None and not (callable(self.resume) and self.streaming):
             raise ValueError(f"resume must be a function, and goes with streaming=True, got {self.resume!r}")
-        plan = Plan(on, self.attempts, timeout, self.backoff, max_wait, self.budget, on.judges_results)
+        plan = Plan(on, self.attempts, timeout, attempt_timeout, self.backoff, max_wait, self.budget)
         if self.streaming and on.judges_results:
             raise ValueError("streaming=True cannot judge results: Rule.result looks at one returned value")
         fix(self, "plan", plan)
 
-    @overload
-    def __call__(self, target: F, /) -> F: ...
-    @overload
-    def __call__(self, target: M, /) -> M: ...
-    def __call__(self, target: Any, /) -> Any:
+    def __call__(self, target: F, /) -> F:
         """Decorates a function, method, classmethod, staticmethod, partial or callable object, sync or async."""
-        return decorated(target, self._wrapper, policy="Retry", streams=self.streaming)
+        return cast("F", decorated(target, self._wrapper, policy="Retry", streams=self.streaming))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function under this policy; if it is async, await what this returns.
@@ -150,31 +146,31 @@ class Retry(Frozen):
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             return cast("T", _STREAMS[kind](self, fn, self.resume, args, kwargs))
         driver = aio if kind is Kind.ASYNC else sync
-        return cast("T", driver.guard(self, fn, args, kwargs))
+        return cast("T", driver.settle(self, fn, None, args, kwargs))
 
     @overload
-    def execute(
+    def execute(  # type: ignore[overload-overlap]  # a coroutine function's outcome comes from awaiting it
         self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, Outcome[T]]: ...
     @overload
     def execute(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]: ...
     def execute(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function and gives an :class:`Outcome` instead of raising; if it is async, await it."""
-        timeline: list[Event] = []
         kind = check_kind(fn, policy="Retry.execute", streams=False)
-        episode = Episode(self, fn, listeners=(timeline.append,))
+        record = _Record()
         if kind is Kind.ASYNC:
-            return _async_outcome(aio.settle(episode, fn, args, kwargs), episode, timeline)
-        error, value = sync.settle(episode, fn, args, kwargs)
-        if error is None and iscoroutine(value):
-            return _async_outcome(_paired(value), episode, timeline)
-        return _outcome(episode, error, value, timeline)
+            return record.of_async(aio.settle(self, fn, None, args, kwargs, listeners=record.listeners))
+        try:
+            value = sync.settle(self, fn, None, args, kwargs, listeners=record.listeners)
+        except Exception as error:
+            return record.outcome(error, None)
+        return record.of_async(value) if iscoroutine(value) else record.outcome(None, value)
 
     def with_(self, **changes: Unpack[RetrySettings]) -> Retry:
         """A copy with some settings changed; None is a value like any other."""
         return replace(self, **changes)
 
-    def proxy(self, client: O, methods: Iterable[str] | None = None) -> O:
+    def proxy(self, client: C, methods: Iterable[str] | None = None) -> C:
         """An object that behaves as this one, its methods guarded.
 
         Args:
@@ -183,7 +179,7 @@ class Retry(Frozen):
         """
         from resilient.policies.proxies import guarded_methods
 
-        return cast("O", guarded_methods(client, self, methods))
+        return cast("C", guarded_methods(client, self, methods))
 
     def patch(self, target: str) -> Any:
         """Guards a function of somebody else's module, now or as soon as that module is imported.
@@ -213,14 +209,13 @@ class Retry(Frozen):
         driver = aio if kind is Kind.ASYNC else sync
         timed = self.timeout is not None or self.attempt_timeout is not None
         if self.plan.judges_results or self.budget is not None or (timed and kind is Kind.ASYNC):
-            return wrap_eager(call, partial(driver.guard, self, call), kind=kind, names=names)
+            return wrap_eager(call, partial(driver.settle, self, call, None), kind=kind, names=names)
         facts: dict[str, str] = {}
         if timed:
             facts["started"], names[NOW] = f"{NOW}()", _now
         if self.recovery is not None:
             facts["born"], names[FLIGHT] = f"{FLIGHT}.generation", self.recovery.flight
-        rescue, adopt = partial(driver.rescue, self, call), partial(aio.adopt, self, call)
-        return wrap_rescued(call, rescue, kind=kind, facts=facts, names=names, adopt=adopt)
+        return wrap_rescued(call, driver.settle, self, kind=kind, facts=facts, names=names, adopt=aio.adopt)
 
 
 retry = Retry
@@ -236,23 +231,24 @@ def _now() -> float:
     return CLOCK.get().now()
 
 
-async def _paired(coroutine: Coroutine[Any, Any, Any]) -> tuple[Exception | None, Any]:
-    try:
-        return None, await coroutine
-    except Exception as error:
-        return error, None
+class _Record:
+    """What happens to one call, for its outcome."""
 
+    def __init__(self) -> None:
+        self._timeline: list[Event] = []
+        self._started = _now()
+        self.listeners = (self._timeline.append,)
 
-async def _async_outcome(
-    settled: Coroutine[Any, Any, tuple[Exception | None, Any]], episode: Episode, timeline: list[Event]
-) -> Outcome[Any]:
-    error, value = await settled
-    return _outcome(episode, error, value, timeline)
+    def outcome(self, error: Exception | None, value: Any) -> Outcome[Any]:
+        error = None if error is None else outer_cut(error)
+        return Outcome(value, error, _now() - self._started, tuple(self._timeline))
 
-
-def _outcome(episode: Episode, error: Exception | None, value: Any, timeline: list[Event]) -> Outcome[Any]:
-    elapsed = episode.clock.now() - episode.run.started
-    return Outcome(value if error is None else None, error, elapsed, tuple(timeline))
+    async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
+        try:
+            value = await call
+        except Exception as error:
+            return self.outcome(error, None)
+        return self.outcome(None, value)
 
 
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:

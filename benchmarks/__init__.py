@@ -1,0 +1,1 @@
+"""Benchmarks: ratios of interleaved cases, measured in one process."""
