@@ -15,8 +15,8 @@ from typing import Any
 __all__ = ["check_dotted_name", "is_named"]
 
 
-def is_named(kind: type[BaseException], dotted: str) -> bool:
-    """Whether a class, or one it derives from, answers to a dotted name."""
+def is_named(kind: type[object], dotted: str) -> bool:
+    """Whether a class, or one it derives from, answers to a dotted name; for any class, not only errors."""
     module, _, name = dotted.rpartition(".")
     known = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if isinstance(known, type):

@@ -12,7 +12,7 @@ __all__ = ["Outcome"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: Outcome[int](...) sets an attribute of its own
 class Outcome(Generic[T_co]):
     """A call's result or its error, and how it came about.
 
@@ -53,9 +53,12 @@ class Outcome(Generic[T_co]):
 
     def unwrap(self) -> T_co:
         """The value, or the error raised."""
-        if self.error is not None:
+        if self.error is None:
+            return cast("T_co", self.value)
+        try:
             raise self.error
-        return cast("T_co", self.value)
+        finally:
+            del self  # a frame that holds the error it raised is a cycle
 
     @property
     def _end(self) -> GaveUp | Succeeded | None:

@@ -33,6 +33,8 @@ class Plan:
     Attributes:
         judges_results: whether a rule of ``on`` looks at returned values.
         at_once: whether a plain retry needs no wait, no instant and no budget.
+        timed: whether anything depends on when a call or an attempt began.
+        watched: whether even a successful attempt has to be looked at.
     """
 
     on: Classifier
@@ -44,11 +46,17 @@ class Plan:
     budget: Budget | None
     judges_results: bool = field(init=False)
     at_once: bool = field(init=False)
+    timed: bool = field(init=False)
+    watched: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "judges_results", self.on.judges_results)
-        waits = self.backoff.never_waits is False
-        object.__setattr__(self, "at_once", not waits and self.timeout is None and self.budget is None)
+        fix = object.__setattr__
+        judges = self.on.judges_results
+        timed = self.timeout is not None or self.attempt_timeout is not None
+        fix(self, "judges_results", judges)
+        fix(self, "timed", timed)
+        fix(self, "watched", judges or self.budget is not None)
+        fix(self, "at_once", self.backoff.never_waits and not timed and not self.watched)
 
 
 class Stop:

@@ -27,10 +27,9 @@ async def settle(
 ) -> Any:
     """Decides, waits, recovers and calls again until it works or has to stop; see the blocking twin."""
     try:
-        episode = Episode(policy, call, started, listeners)
-        return await drive(episode, call, error, args, kwargs, born, None)
+        return await drive(Episode(policy, call, started, listeners), call, error, args, kwargs, born, None)
     finally:
-        del error  # a frame that holds the error it raised is a cycle
+        del error, listeners  # a frame that holds the error it raised is a cycle
 
 
 async def adopt(
@@ -89,7 +88,7 @@ async def drive(
             return value
         raise error
     finally:
-        del error  # a frame that holds the error it raised is a cycle
+        del error, episode  # a frame that holds the error it raised is a cycle; who listens may keep it
 
 
 async def bounded(episode: Episode, limit: Limit, attempt: Awaitable[Any]) -> Any:

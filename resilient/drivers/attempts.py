@@ -53,7 +53,7 @@ class Attempt:
 class AttemptBlock(Attempt):
     """One turn of the block form: ``for attempt in policy:`` ``with attempt: ...``"""
 
-    __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token", "entered")
+    __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token")
 
     def __init__(self, attempts: Attempts, episode: Episode, last_error: Exception | None, limit: Limit | None) -> None:
         began = episode.started if episode.began is None else episode.began
@@ -61,7 +61,6 @@ class AttemptBlock(Attempt):
         self._attempts = attempts
         self._limit = limit
         self._cutoff: Cutoff | None = None
-        self.entered = False
         self._frame = 0
         self._result: tuple[object, ...] = ()
         self._token: Token[AttemptBlock | None] | None = None
@@ -71,7 +70,7 @@ class AttemptBlock(Attempt):
         self._result = (value,)
 
     def __enter__(self) -> AttemptBlock:
-        self.entered = True
+        self._attempts.entered = True
         self._frame = id(sys._getframe(1))  # the frame lives at least as long as its block runs
         if self._limit is not None:
             self._cutoff = current_backend().cutoff(self._limit.seconds, CLOCK.get()).__enter__()
@@ -91,7 +90,10 @@ class AttemptBlock(Attempt):
         if error is None:
             self._attempts.finished(self._result)
             return False
-        return isinstance(error, Exception) and self._attempts.failed(error, None, None)
+        try:
+            return isinstance(error, Exception) and self._attempts.failed(error, None, None)
+        finally:
+            del error, traceback
 
     def _cut_off(self, limit: Limit) -> bool:
         error, previous, self.last_error = limit.passed(), self.last_error, None
@@ -107,13 +109,13 @@ class AttemptBlock(Attempt):
 class Attempts:
     """The attempts of one blocking block."""
 
-    __slots__ = ("_again", "_block", "_born", "_episode", "_error")
+    __slots__ = ("_again", "_born", "_episode", "_error", "entered")
 
     def __init__(self, policy: Guard) -> None:
         self._episode = Episode(policy, "block")
         self._again = True
-        self._block: AttemptBlock | None = None
         self._born = 0
+        self.entered = True
         self._error: Exception | None = None
 
     def __iter__(self) -> Attempts:
@@ -142,16 +144,16 @@ class Attempts:
         return self._again
 
     def _goes_on(self) -> bool:
-        if self._block is not None and not self._block.entered:
-            raise RuntimeError(f"attempt {self._block.number} was never entered: write `with attempt:` inside the loop")
+        if not self.entered:
+            raise RuntimeError("the attempt was never entered: write `with attempt:` inside the loop")
         return self._again
 
     def _begin(self, *, timed: bool) -> AttemptBlock:
         self._born = self._episode.begins()
         limit = self._episode.limited() if timed else None
-        self._block = AttemptBlock(self, self._episode, self._error, limit)
-        self._error = None
-        return self._block
+        block = AttemptBlock(self, self._episode, self._error, limit)
+        self._error, self.entered = None, False
+        return block
 
     def _give_back(self) -> None:
         error, self._error, self._again = self._error, None, False
@@ -196,6 +198,9 @@ def current_attempt() -> Attempt | None:
         if frame.f_code in _SETTLE:
             noted = frame.f_locals
             return _of_episode(noted["episode"], noted["error"])
+        if frame.f_code is sync.begin.__code__:
+            started = frame.f_locals["started"]
+            return Attempt(frame.f_locals["policy"], 1, None, started, started)
         policy: Any = frame.f_globals.get(POLICY)
         if policy is not None:
             started = frame.f_locals.get(frame.f_globals[STARTED])

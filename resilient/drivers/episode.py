@@ -183,7 +183,7 @@ class Episode(Run):
 
     def recovery_failed(self, error: Exception | None) -> None:
         """The recovery handler raised, or there is none."""
-        listeners = self._hearers or hearers(self._own, WARNING)
+        listeners = self._hearers or hearers(self._own, INFO if error is None else WARNING)
         if listeners:
             tell(RecoveryFailed(self.name, self._elapsed(), self.verdict.action, error), listeners)
 
@@ -230,8 +230,7 @@ def outer_cut(error: E) -> E:
     traceback = error.__traceback__
     while traceback is not None and _is_ours(traceback.tb_frame.f_globals):
         traceback = traceback.tb_next
-    error.__traceback__ = traceback
-    return error
+    return error.with_traceback(traceback)
 
 
 def _is_ours(namespace: dict[str, Any]) -> bool:

@@ -10,10 +10,30 @@ from typing import Any
 
 from resilient.core.flight import Part
 from resilient.drivers import aio
+from resilient.drivers.clock import CLOCK
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
 
-__all__ = ["prepare", "settle"]
+__all__ = ["begin", "prepare", "settle"]
+
+
+def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A whole guarded call, the first attempt included: until that fails, little more than the call itself."""
+    plan, recovery = policy.plan, policy.recovery
+    if plan.watched:
+        return settle(policy, call, None, args, kwargs)
+    started = CLOCK.get().now() if plan.timed else None
+    born = 0 if recovery is None else recovery.flight.generation
+    try:
+        value = call(*args, **kwargs)
+    except Exception as failure:
+        error = failure
+    else:
+        return aio.adopt(policy, call, value, args, kwargs, started, born) if value.__class__ is CoroutineType else value
+    try:
+        return settle(policy, call, error, args, kwargs, started, born)
+    finally:
+        del error  # a frame that holds the error it raised is a cycle
 
 
 def settle(
@@ -63,7 +83,7 @@ def settle(
             return value
         raise error
     finally:
-        del error  # a frame that holds the error it raised is a cycle
+        del error, episode, listeners  # likewise; who listens may keep errors
 
 
 def prepare(episode: Episode, error: Exception | None, born: int) -> bool:

@@ -28,7 +28,8 @@ def write(event: Event) -> None:
     if found is None:
         return
     panic = event.error if isinstance(event, Panic) else None
-    found.log(level_of(event), "%s", event, exc_info=panic, extra={"event": event})
+    # The text, not the event: handlers that keep records must not keep errors, and every frame they hold.
+    found.log(level_of(event), "%s", str(event), exc_info=panic)
 
 
 def report(listener: object, error: Exception) -> None:
@@ -39,12 +40,12 @@ def report(listener: object, error: Exception) -> None:
 
 
 def level_of(event: Event) -> int:
-    """Panics are errors; lost calls and failed recoveries are warnings; the rest is information."""
+    """Panics are errors; calls given up after retries and handlers that raised are warnings; the rest is information."""
     if isinstance(event, Panic):
         return ERROR
-    if isinstance(event, RecoveryFailed) or (isinstance(event, GaveUp) and event.attempts > 1):
-        return WARNING
-    return INFO
+    if isinstance(event, RecoveryFailed):
+        return INFO if event.error is None else WARNING
+    return WARNING if isinstance(event, GaveUp) and event.attempts > 1 else INFO
 
 
 def find_logger() -> logging.Logger | None:

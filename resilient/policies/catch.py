@@ -48,7 +48,7 @@ class Caught:
 _OPEN: ContextVar[tuple[Caught, ...]] = ContextVar("resilient.catch", default=())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: Catch[int](...) sets an attribute of its own
 class Catch(Frozen, Generic[D]):
     """Catches what a call or a block raises, tells it as a :class:`~resilient.events.Panic`, and goes on.
 

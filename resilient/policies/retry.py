@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from inspect import iscoroutine
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine
 from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from resilient.core import backoff as backoffs
@@ -13,7 +13,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.budget import Budget
 from resilient.core.classify import Classifier, ErrorTarget, Predicate, Rule, classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, whole
-from resilient.core.events import Event
+from resilient.core.events import AttemptFailed, Event
 from resilient.core.outcome import Outcome
 from resilient.core.run import Plan
 from resilient.drivers import aio, streams, sync
@@ -39,7 +39,9 @@ OnErrors: TypeAlias = ErrorTarget | tuple[ErrorTarget, ...] | Predicate | Classi
 
 DEFAULT_BACKOFF = backoffs.exponential(0.1, cap=300).jitter("full")
 
-# The wrapper's globals hold these beside its own names; no parameter of a sane function is called so.
+# Code flags of functions that only make something to be run later.
+NOT_PLAIN = CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
+# A wrapper's globals hold these beside its own names; no parameter of a sane function is called so.
 NOW, FLIGHT = "__resilient_now__", "__resilient_flight__"
 
 
@@ -77,7 +79,7 @@ class Retry(Frozen):
         recovery: what RECONNECT, ROTATE_PROXY and RELOGIN do.
         budget: limits the retries of many calls together.
         name: for events and logs; the guarded function's name if empty.
-        streaming: guards generator functions, until their first item is out.
+        streaming: guards generator functions, until their first item is out; result rules have no say then.
         resume: continues a stream that broke after that: called with the last item delivered and the call's
             own arguments, gives an iterator of what follows.
         listeners: functions that are told every :data:`~resilient.Event` of this policy.
@@ -125,8 +127,6 @@ class Retry(Frozen):
         if self.resume is not None and not (callable(self.resume) and self.streaming):
             raise ValueError(f"resume must be a function, and goes with streaming=True, got {self.resume!r}")
         plan = Plan(on, self.attempts, timeout, attempt_timeout, self.backoff, max_wait, self.budget)
-        if self.streaming and on.judges_results:
-            raise ValueError("streaming=True cannot judge results: Rule.result looks at one returned value")
         fix(self, "plan", plan)
 
     def __call__(self, target: F, /) -> F:
@@ -142,11 +142,15 @@ class Retry(Frozen):
         Raises:
             Its own last exception, with a note: how many attempts, how long, and why no more.
         """
+        code = getattr(fn, "__code__", None)
+        if code is not None and not (code.co_flags & NOT_PLAIN or self.streaming):  # what follows takes its time
+            return cast("T", sync.begin(self, fn, args, kwargs))
         kind = check_kind(fn, policy="Retry", streams=self.streaming)
-        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        if kind in _STREAMS:
             return cast("T", _STREAMS[kind](self, fn, self.resume, args, kwargs))
-        driver = aio if kind is Kind.ASYNC else sync
-        return cast("T", driver.settle(self, fn, None, args, kwargs))
+        if kind is Kind.ASYNC:
+            return cast("T", aio.settle(self, fn, None, args, kwargs))
+        return cast("T", sync.begin(self, fn, args, kwargs))
 
     @overload
     def execute(  # type: ignore[overload-overlap]  # a coroutine function's outcome comes from awaiting it
@@ -162,9 +166,11 @@ class Retry(Frozen):
             return record.of_async(aio.settle(self, fn, None, args, kwargs, listeners=record.listeners))
         try:
             value = sync.settle(self, fn, None, args, kwargs, listeners=record.listeners)
+            return record.of_async(value) if iscoroutine(value) else record.outcome(None, value)
         except Exception as error:
             return record.outcome(error, None)
-        return record.of_async(value) if iscoroutine(value) else record.outcome(None, value)
+        finally:
+            del record  # the frames of the errors in it go back to this one
 
     def with_(self, **changes: Unpack[RetrySettings]) -> Retry:
         """A copy with some settings changed; None is a value like any other."""
@@ -207,8 +213,8 @@ class Retry(Frozen):
         if kind in _STREAMS:
             return wrap_eager(call, partial(_STREAMS[kind], self, call, self.resume), kind=kind, names=names)
         driver = aio if kind is Kind.ASYNC else sync
-        timed = self.timeout is not None or self.attempt_timeout is not None
-        if self.plan.judges_results or self.budget is not None or (timed and kind is Kind.ASYNC):
+        timed = self.plan.timed
+        if self.plan.watched or (timed and kind is Kind.ASYNC):
             return wrap_eager(call, partial(driver.settle, self, call, None), kind=kind, names=names)
         facts: dict[str, str] = {}
         if timed:
@@ -240,7 +246,11 @@ class _Record:
         self.listeners = (self._timeline.append,)
 
     def outcome(self, error: Exception | None, value: Any) -> Outcome[Any]:
-        error = None if error is None else outer_cut(error)
+        if error is not None:
+            outer_cut(error)
+        for event in self._timeline:
+            if isinstance(event, AttemptFailed) and event.error is not None and event.error is not error:
+                event.error.__traceback__ = None  # nobody raises it any more, and its frames would be kept
         return Outcome(value, error, _now() - self._started, tuple(self._timeline))
 
     async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
