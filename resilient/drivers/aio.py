@@ -68,7 +68,7 @@ async def drive(
     pending: Coroutine[Any, Any, Any] | None,
 ) -> Any:
     """The loop itself; ``pending`` is what the first call gave already."""
-    short, value = episode.short, None
+    short, value, limit = episode.short, None, None
     try:
         again = error is None or (short and episode.repeats(error)) or episode.attempt_failed(error)
         while again:
@@ -88,7 +88,7 @@ async def drive(
             return value
         raise error
     finally:
-        del error, episode  # a frame that holds the error it raised is a cycle; who listens may keep it
+        del error, episode, limit  # a frame that holds the error it raised is a cycle; so is what refers to it
 
 
 async def bounded(episode: Episode, limit: Limit, attempt: Awaitable[Any]) -> Any:

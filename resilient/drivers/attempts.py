@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from resilient.core.run import Limit, remaining
-from resilient.drivers import aio, sync
+from resilient.drivers import aio, streams, sync
 from resilient.drivers.backends import Cutoff, current_backend
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.episode import Episode, Guard
@@ -125,7 +125,7 @@ class Attempts:
         if not self._goes_on():
             raise StopIteration
         if self._episode.failures and not sync.prepare(self._episode, self._error, self._born):
-            self._give_back()
+            self._give_back(StopIteration())
         return self._begin(timed=False)
 
     def finished(self, result: tuple[object, ...]) -> None:
@@ -155,13 +155,12 @@ class Attempts:
         self._error, self.entered = None, False
         return block
 
-    def _give_back(self) -> None:
+    def _give_back(self, otherwise: Exception) -> NoReturn:
         error, self._error, self._again = self._error, None, False
         try:
-            if error is not None:
-                raise error
+            raise otherwise if error is None else error
         finally:
-            del error  # a frame that holds the error it raised is a cycle
+            del error, otherwise  # a frame that holds the error it raised is a cycle
 
 
 class AsyncAttempts(Attempts):
@@ -176,12 +175,13 @@ class AsyncAttempts(Attempts):
         if not self._goes_on():
             raise StopAsyncIteration
         if self._episode.failures and not await aio.prepare(self._episode, self._error, self._born):
-            self._give_back()
+            self._give_back(StopAsyncIteration())
         return self._begin(timed=True)
 
 
 _BLOCK: ContextVar[AttemptBlock | None] = ContextVar("resilient.block", default=None)
 _SETTLE = (sync.settle.__code__, aio.drive.__code__)
+_STREAM = (streams.stream.__code__, streams.async_stream.__code__)
 
 
 def current_attempt() -> Attempt | None:
@@ -198,6 +198,9 @@ def current_attempt() -> Attempt | None:
         if frame.f_code in _SETTLE:
             noted = frame.f_locals
             return _of_episode(noted["episode"], noted["error"])
+        if frame.f_code in _STREAM:
+            noted = frame.f_locals
+            return _of_episode(noted["passage"].episode, noted["last_error"])
         if frame.f_code is sync.begin.__code__:
             started = frame.f_locals["started"]
             return Attempt(frame.f_locals["policy"], 1, None, started, started)

@@ -78,6 +78,7 @@ def stream(
 ) -> Generator[Any, Any, Any]:
     """The items of a generator function."""
     passage = Passage(policy, call, resume, args, kwargs)
+    last_error: Exception | None = None
     advance = _opener(passage)
     while True:
         born = passage.episode.begins()
@@ -89,6 +90,7 @@ def stream(
         except Exception as error:
             failure = outer_cut(error)
         else:
+            last_error = None
             passage.passed(item)
             try:
                 sent = yield item
@@ -102,7 +104,9 @@ def stream(
             continue
         try:
             if not passage.failed(failure) or not sync.prepare(passage.episode, failure, born):
+                last_error = None
                 raise failure
+            last_error = failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
         advance = _opener(passage)
@@ -116,6 +120,7 @@ async def async_stream(
     ``attempt_timeout`` bounds the wait for each item, ``timeout`` the whole stream.
     """
     passage = Passage(policy, call, resume, args, kwargs)
+    last_error: Exception | None = None
     advance = _async_opener(passage)
     while True:
         born, limit = passage.episode.begins(), passage.episode.limited()
@@ -127,6 +132,7 @@ async def async_stream(
         except Exception as error:
             failure = outer_cut(error)
         else:
+            last_error = None
             passage.passed(item)
             try:
                 sent = yield item
@@ -140,7 +146,9 @@ async def async_stream(
             continue
         try:
             if not passage.failed(failure, limit) or not await aio.prepare(passage.episode, failure, born):
+                last_error = None
                 raise failure
+            last_error = failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
         advance = _async_opener(passage)
