@@ -130,12 +130,13 @@ class AsyncioCutoff:
     that arrives together with the timer is never swallowed.
     """
 
-    __slots__ = ("_cancelled_before", "_clock", "_fired", "_seconds", "_task", "_timer", "expired")
+    __slots__ = ("_cancelled_before", "_clock", "_fired", "_seconds", "_soon", "_task", "_timer", "expired")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
         self._fired = False
+        self._soon: asyncio.Handle | None = None
         self.expired = False
 
     def __enter__(self) -> AsyncioCutoff:
@@ -155,6 +156,8 @@ class AsyncioCutoff:
         import asyncio
 
         self._timer.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
         if self._fired and self._task.uncancel() <= self._cancelled_before:
             self.expired = kind is not None and issubclass(kind, asyncio.CancelledError)
         return self.expired
@@ -162,11 +165,18 @@ class AsyncioCutoff:
     def _schedule(self) -> Timer | asyncio.TimerHandle:
         import asyncio
 
-        if isinstance(self._clock, VirtualClock):
-            timer = self._clock.call_later(self._seconds, self._fire)
-            ASYNCIO.when_idle(self._clock.jump)
-            return timer
-        return asyncio.get_running_loop().call_later(self._seconds, self._fire)
+        loop = asyncio.get_running_loop()
+        if not isinstance(self._clock, VirtualClock):
+            return loop.call_later(self._seconds, self._fire)
+
+        def fire_soon() -> None:
+            # Virtual time may be advanced by the very task that is to be cancelled: it must leave the block first,
+            # or the cancellation would strike behind it.
+            self._soon = loop.call_soon_threadsafe(self._fire)
+
+        timer = self._clock.call_later(self._seconds, fire_soon)
+        ASYNCIO.when_idle(self._clock.jump)
+        return timer
 
     def _fire(self) -> None:
         self._fired = True

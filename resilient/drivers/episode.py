@@ -183,7 +183,7 @@ class Episode(Run):
 
     def recovery_failed(self, error: Exception | None) -> None:
         """The recovery handler raised, or there is none."""
-        listeners = self._hearers or hearers(self._own, INFO if error is None else WARNING)
+        listeners = hearers(self._own, INFO if error is None else WARNING)
         if listeners:
             tell(RecoveryFailed(self.name, self._elapsed(), self.verdict.action, error), listeners)
 
@@ -210,7 +210,7 @@ class Episode(Run):
             outer_cut(error)
             with suppress(Exception):  # an error whose attributes are frozen takes no note
                 error.add_note(reason)
-        listeners = self._hearers or hearers(self._own, WARNING if self.failures > 1 else INFO)
+        listeners = hearers(self._own, WARNING if self.failures > 1 else INFO)
         if listeners:
             retry_at = None if stop.hint is None else now + stop.hint
             tell(GaveUp(self.name, elapsed, self.failures, stop.by, reason, error, retry_at), listeners)

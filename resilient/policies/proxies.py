@@ -22,7 +22,7 @@ class _GuardedObject(wrapt.ObjectProxy[Any]):
         super().__init__(target)
         self._self_guarded = guarded
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._self_guarded(*args, **kwargs)
 
 

@@ -28,17 +28,17 @@ class Script:
         self.calls = 0
         self.arguments: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Plays the next outcome."""
         outcome = self.outcomes[min(self.calls, len(self.outcomes) - 1)]
         self.calls += 1
         self.arguments.append((args, kwargs))
-        if outcome == "fail":
+        if isinstance(outcome, str) and outcome == "fail":
             raise ConnectionError(f"call {self.calls} fails, as the script says")
         if isinstance(outcome, BaseException) or (isinstance(outcome, type) and issubclass(outcome, BaseException)):
             raise outcome
         return outcome
 
-    async def call_async(self, *args: Any, **kwargs: Any) -> Any:
+    async def call_async(self, /, *args: Any, **kwargs: Any) -> Any:
         """Plays the next outcome, in a coroutine."""
         return self(*args, **kwargs)
