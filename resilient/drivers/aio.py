@@ -119,16 +119,15 @@ async def _recover(episode: Episode, recovery: Recoverer, error: Exception | Non
     flight = recovery.flight
     while True:
         over = current_backend().waiter()
-        match flight.ask(born, over.wake):
-            case Part.SKIP:
-                return True
-            case Part.LEAD:
-                return await _lead(episode, recovery, error)
-            case Part.JOIN:
-                try:
-                    await over.wait()
-                finally:
-                    flight.leave(over.wake)
+        part = flight.ask(born, over.wake)
+        if part is Part.SKIP:
+            return True
+        if part is Part.LEAD:
+            return await _lead(episode, recovery, error)
+        try:
+            await over.wait()
+        finally:
+            flight.leave(over.wake)
 
 
 async def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> bool:

@@ -53,6 +53,8 @@ class Attempt:
 class AttemptBlock(Attempt):
     """One turn of the block form: ``for attempt in policy:`` ``with attempt: ...``"""
 
+    last_error: Exception | None
+
     __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token")
 
     def __init__(self, attempts: Attempts, episode: Episode, last_error: Exception | None, limit: Limit | None) -> None:
@@ -63,7 +65,6 @@ class AttemptBlock(Attempt):
         self._cutoff: Cutoff | None = None
         self._frame = 0
         self._result: tuple[object, ...] = ()
-        self._token: Token[AttemptBlock | None] | None = None
 
     def set_result(self, value: object) -> None:
         """Says what the block came to, for rules that judge results (``Rule.result``)."""
@@ -74,14 +75,13 @@ class AttemptBlock(Attempt):
         self._frame = id(sys._getframe(1))  # the frame lives at least as long as its block runs
         if self._limit is not None:
             self._cutoff = current_backend().cutoff(self._limit.seconds, CLOCK.get()).__enter__()
-        self._token = _BLOCK.set(self)
+        self._token: Token[AttemptBlock | None] = _BLOCK.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if self._token is not None:
-            _BLOCK.reset(self._token)
+        _BLOCK.reset(self._token)
         if self._cutoff is not None and self._limit is not None:
             self._cutoff.__exit__(kind, error, traceback)
             if self._cutoff.expired:

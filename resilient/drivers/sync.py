@@ -99,18 +99,17 @@ def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, bor
     flight = recovery.flight
     while True:
         over = Event()
-        match flight.ask(born, over.set):
-            case Part.SKIP:
-                return True
-            case Part.LEAD:
-                return _lead(episode, recovery, error)
-            case Part.JOIN:
-                try:
-                    over.wait(episode.time_left())
-                finally:
-                    flight.leave(over.set)
-                if episode.too_late(error):
-                    return False
+        part = flight.ask(born, over.set)
+        if part is Part.SKIP:
+            return True
+        if part is Part.LEAD:
+            return _lead(episode, recovery, error)
+        try:
+            over.wait(episode.time_left())
+        finally:
+            flight.leave(over.set)
+        if episode.too_late(error):
+            return False
 
 
 def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> bool:

@@ -76,6 +76,17 @@ def test_the_running_attempt_is_known_inside_the_call(form: Any) -> None:
     assert EXPECTED == form(fails_twice())
 
 
+def test_the_running_attempt_is_known_inside_a_stream() -> None:
+    """Number and last error, while a stream is opened again."""
+    call = fails_twice()
+
+    @policy.with_(streaming=True)
+    def stream() -> Iterator[Any]:
+        yield call()
+
+    assert [EXPECTED] == list(stream())
+
+
 def test_outside_there_is_no_attempt() -> None:
     """None before, between and after."""
     assert current_attempt() is None

@@ -114,6 +114,22 @@ def test_busy_tasks_keep_virtual_time_still() -> None:
     assert [0.0] * 100 == seen
 
 
+@pytest.mark.parametrize("clocked", ["really", "virtually"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_cutoff_ends_its_block(loop: str, clocked: str) -> None:
+    """By real and by virtual time; a block that ends in time did not expire."""
+
+    async def main() -> tuple[bool, bool]:
+        backend, clock = current_backend(), SYSTEM if clocked == "really" else FakeClock()
+        with backend.cutoff(0.01, clock) as short:
+            await backend.waiter().wait()
+        with backend.cutoff(60, clock) as long:
+            await backend.sleep(0)
+        return short.expired, long.expired
+
+    assert (True, False) == run(loop, main)
+
+
 def test_a_cutoff_needs_a_task() -> None:
     """Outside a task the error says what is missing."""
     caught: list[BaseException] = []

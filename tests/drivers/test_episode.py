@@ -125,6 +125,26 @@ def test_the_log_at_warning_hears_a_decorated_call_give_up(caplog: pytest.LogCap
     assert ["send: gave up after 3 attempts"] == [record.message.partition(" in ")[0] for record in caplog.records]
 
 
+def test_a_hook_that_raises_ends_the_call_with_both_errors() -> None:
+    """The hook's error, caused by the one it was asked about."""
+    error = OSError("first")
+    with pytest.raises(AttributeError) as caught:
+        Episode(Retry(on=lambda error: error.nothing), "call").attempt_failed(error)
+    assert error is caught.value.__cause__
+
+
+def test_an_attempt_cut_off_by_the_timeout_is_caused_by_the_one_before() -> None:
+    """The policy's error names the call's own."""
+    with FakeClock() as clock:
+        episode, previous = Episode(Retry(on=OSError, timeout=5), "call"), OSError("first")
+        limit = episode.limited()
+        assert limit is not None
+        clock.advance(5)
+        error = limit.passed()
+        assert not episode.attempt_failed(error, limit, previous)
+    assert previous is error.__cause__
+
+
 class Budget:
     def __init__(self) -> None:
         self.prices: list[float | None] = []

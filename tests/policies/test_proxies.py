@@ -108,6 +108,12 @@ def test_objects_of_c_are_proxied_too() -> None:
     assert [1, 2, 3] == guarded
 
 
+def test_a_callable_object_keeps_its_type() -> None:
+    """Only its call is guarded."""
+    guarded = policy(Script("fail", 7))
+    assert (7, 2, True) == (guarded(), guarded.calls, isinstance(guarded, Script))
+
+
 MODULE = """
     calls = 0
 

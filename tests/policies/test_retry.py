@@ -187,6 +187,41 @@ def test_methods_of_every_kind_are_guarded() -> None:
     assert isinstance(Client.__dict__["static"], staticmethod)
 
 
+async def collected(stream: AsyncIterator[int]) -> list[int]:
+    return [item async for item in stream]
+
+
+def test_every_form_there_is() -> None:
+    """Decorator, call and execute of async functions, blocks, streams, proxies, patches."""
+    streaming = policy.with_(streaming=True)
+
+    async def block() -> int:
+        async for attempt in policy:
+            with attempt:
+                return 7
+        raise AssertionError
+
+    def fails() -> None:
+        for attempt in policy:
+            with attempt:
+                raise ConnectionError
+
+    assert 7 == asyncio.run(policy(Script("fail", 7).call_async)())
+    assert 7 == asyncio.run(policy.call(Script("fail", 7).call_async))
+    assert 7 == asyncio.run(policy.with_(timeout=60)(Script("fail", 7).call_async)())
+    assert 7 == asyncio.run(block())
+    assert ([1], [1]) == (list(streaming(numbers)()), list(streaming.call(numbers)))
+    assert [1] == asyncio.run(collected(streaming(async_numbers)()))
+    assert 7 == policy.proxy(Client()).method("x")
+    with pytest.raises(ConnectionError, match=""):
+        fails()
+    with policy.patch("json:dumps") as patch:
+        assert patch.applied
+    assert 7 == policy.with_(recovery=Recovery()).call(Script("fail", 7))
+    assert 7 == policy.with_(recovery=Recovery())(Script("fail", 7))()
+    assert 7 == policy.with_(on=Classifier(Rule.result(lambda value: value == 6)))(Script(6, 7))()
+
+
 def test_a_callable_object_stays_what_it_is() -> None:
     """Its type, its attributes, and a guarded call."""
     guarded = policy(Fetcher())

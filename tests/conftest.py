@@ -1,0 +1,24 @@
+"""For every test: the coverage of each test module is kept apart, so that ``own_coverage.py`` can tell whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import resilient.policies.proxies  # noqa: F401  # loaded on first use: whose test that is must not matter
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _coverage_of_this_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    try:
+        from coverage import Coverage
+    except ImportError:
+        yield
+        return
+    running = Coverage.current()
+    if running is not None:
+        running.switch_context(f"{request.path.parent.name}.{request.path.stem}")
+    yield
+    if running is not None:
+        running.switch_context("")

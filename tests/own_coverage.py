@@ -1,0 +1,47 @@
+"""Checks the coverage of the last run: every module of core, drivers and policies, from its own test module.
+
+``resilient/core/run.py`` must be covered, lines and branches, by ``tests/core/test_run.py`` alone (and by being
+imported); what other tests happen to execute does not count. Run by ``make test`` after the suite.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from coverage import Coverage
+
+GATED = ("core", "drivers", "policies")
+# Drivers play one table together; what it executes counts for each of them.
+SHARED = {"drivers": "test_scenarios"}
+
+
+def own_contexts(path: Path) -> list[str]:
+    """Regular expressions of the contexts that count for a module."""
+    package, name = path.parent.name, path.stem
+    tests = [f"test_{name}", *([SHARED[package]] if package in SHARED else [])]
+    return ["^$", *(rf"^{package}\.{test}$" for test in tests)]
+
+
+def main() -> int:
+    """Prints a line for each module that its own tests leave uncovered."""
+    coverage = Coverage()
+    coverage.load()
+    failed = 0
+    for package in GATED:
+        for path in sorted(Path("resilient", package).glob("*.py")):
+            text = io.StringIO()
+            percent = coverage.report(
+                include=[str(path)], contexts=own_contexts(path), file=text, skip_covered=False, show_missing=True
+            )
+            if percent < 100:
+                failed += 1
+                print(f"not covered by its own tests: {text.getvalue().splitlines()[2]}")
+    total = coverage.report(file=io.StringIO())
+    print(f"coverage: {total:.1f} % of all code; {', '.join(GATED)}: {'see above' if failed else 'complete'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
