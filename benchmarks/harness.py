@@ -102,7 +102,13 @@ def report(title: str, seconds: Mapping[str, float], marks: list[Mark], *, gate:
         print(f"  {mark.name:<46} {ratio:>14.2f}    mark {mark.wanted:<8} {verdict}")
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    kept = {"title": title, "machine": card, "seconds": dict(seconds), "ratios": ratios, "marks": list(map(asdict, marks))}
+    kept = {
+        "title": title,
+        "machine": card,
+        "seconds": dict(seconds),
+        "ratios": ratios,
+        "marks": list(map(asdict, marks)),
+    }
     (RESULTS / f"local-{title}-{stamp}.json").write_text(json.dumps(kept, indent=2) + "\n")
     return passed or not gate
 

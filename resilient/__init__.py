@@ -66,7 +66,7 @@ _HOMES = {
     "retry_after": "presets.server_hints",
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # the names above, loaded on first use
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ import resilient
 
 PUBLIC = [
     "Action", "Attempt", "AttemptTimeout", "Backoff", "Catch", "Classifier", "DeadlineExceeded", "Duration", "Event",
-    "Outcome", "Recovery", "ResilientError", "Retry", "Rule", "Verdict", "backoff", "catch", "current_attempt", "events",
-    "listen", "load", "panic_hooks", "presets", "retry", "retry_after",
+    "Outcome", "Recovery", "ResilientError", "Retry", "Rule", "Verdict", "backoff", "catch", "current_attempt",
+    "events", "listen", "load", "panic_hooks", "presets", "retry", "retry_after",
 ]  # fmt: skip
 
 

@@ -74,7 +74,9 @@ def test_the_core_is_pure(path: Path) -> None:
 def test_the_core_prints_and_opens_nothing() -> None:
     """Nor does it use the builtins that would."""
     for path in (ROOT / "core").glob("*.py"):
-        called = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+        called = {
+            node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)
+        }
         assert called & {"print", "open", "input"} == set(), path
 
 

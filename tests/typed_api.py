@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -137,13 +137,16 @@ async def acaught(a: str) -> int:
     return int(a)
 
 
+async def caught_async() -> None:
+    assert_type(await acaught("1"), int | None)
+    assert_type(await catch("x", default="d").call(apull, 1), list[int] | str)
+
+
 def caught_calls() -> None:
     assert_type(caught("1"), int)
     assert_type(catch.call("x", pull, 1), list[int] | None)
     assert_type(catch("x"), Catch[None])
     assert_type(catch("x", default="d").call(caught, "1"), int | str)
-    waiting = acaught("1")
-    assert_type(waiting, Coroutine[Any, Any, int | None])
     with catch("load plugin") as blown:
         pass
     assert_type(blown.error, BaseException | None)

@@ -47,7 +47,9 @@ class Flight:
 
     def hold(self, now: float) -> float:
         """How long the leader must wait so that recoveries stay ``throttle`` apart, seconds."""
-        return 0.0 if self._ended_at is None else max(0.0, self._ended_at + self.throttle - now)
+        if self._ended_at is None or now < self._ended_at:  # the latter on another clock: a fake one, or after one
+            return 0.0
+        return max(0.0, self._ended_at + self.throttle - now)
 
     def ended(self, now: float) -> None:
         """The leader's handler returned or raised: either way, what failed before it is history."""

@@ -31,7 +31,7 @@ class Outcome(Generic[T_co]):
     @property
     def ok(self) -> bool:
         """Whether the call returned a value that no rule rejects."""
-        return self.stopped_by is None
+        return self.error is None and self.stopped_by is None
 
     @property
     def attempts(self) -> int:
@@ -43,7 +43,9 @@ class Outcome(Generic[T_co]):
     def stopped_by(self) -> str | None:
         """Why it was not tried again: "fail", "attempts", "timeout", "max_wait" or "budget"; None if it is ok."""
         end = self._end
-        return end.stopped_by if isinstance(end, GaveUp) else None
+        if isinstance(end, GaveUp):
+            return end.stopped_by
+        return None if self.error is None else "fail"  # a predicate raised: no verdict, so nothing was tried again
 
     @property
     def retry_at(self) -> float | None:

@@ -12,7 +12,7 @@ from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
 
-__all__ = ["adopt", "bounded", "drive", "go_on", "prepare", "settle"]
+__all__ = ["adopt", "bounded", "drive", "go_on", "perform", "prepare", "settle"]
 
 
 async def settle(
@@ -139,7 +139,7 @@ async def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) 
             if episode.too_late(error, ahead=hold):
                 return False
             await pause(episode.clock, hold)
-        await _perform(episode, recovery)
+        await perform(episode, recovery)
         ended_at = episode.clock.now()
     finally:
         unmark()
@@ -147,7 +147,8 @@ async def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) 
     return True
 
 
-async def _perform(episode: Episode, recovery: Recoverer) -> None:
+async def perform(episode: Episode, recovery: Recoverer) -> None:
+    """Runs the handler of the verdict's action; what it raises is an event."""
     handler = recovery.handler(episode.verdict.action)
     assert handler is not None  # recovers() has looked
     episode.recovering()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -81,7 +82,8 @@ class AttemptBlock(Attempt):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        _BLOCK.reset(self._token)
+        with suppress(ValueError):  # an async generator closed by another task ends in that task's context
+            _BLOCK.reset(self._token)
         if self._cutoff is not None and self._limit is not None:
             self._cutoff.__exit__(kind, error, traceback)
             if self._cutoff.expired:
@@ -181,6 +183,7 @@ class AsyncAttempts(Attempts):
 
 _BLOCK: ContextVar[AttemptBlock | None] = ContextVar("resilient.block", default=None)
 _SETTLE = (sync.settle.__code__, aio.drive.__code__)
+_HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
 _STREAM = (streams.stream.__code__, streams.async_stream.__code__)
 
 
@@ -195,12 +198,14 @@ def current_attempt() -> Attempt | None:
     while frame is not None:
         if block is not None and id(frame) == block._frame:
             return block
+        if frame.f_code in _HANDLING:
+            return None
         if frame.f_code in _SETTLE:
             noted = frame.f_locals
             return _of_episode(noted["episode"], noted["error"])
         if frame.f_code in _STREAM:
-            noted = frame.f_locals
-            return _of_episode(noted["passage"].episode, noted["last_error"])
+            passage: streams.Passage = frame.f_locals["passage"]
+            return _of_episode(passage.episode, passage.last_error)
         if frame.f_code is sync.begin.__code__:
             started = frame.f_locals["started"]
             return Attempt(frame.f_locals["policy"], 1, None, started, started)

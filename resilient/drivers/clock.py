@@ -76,7 +76,8 @@ class SystemClock:
 
 class Switches:
     """What ``no_retries`` and ``fast_retries`` turn off, for the whole process: servers under test run in
-    threads of their own, which a context variable would not reach."""
+    threads of their own, which a context variable would not reach.
+    """
 
     __slots__ = ("retries", "waits")
 

@@ -20,6 +20,7 @@ from resilient.core.events import (
     RecoveryFailed,
     Succeeded,
     Waiting,
+    described,
 )
 from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
@@ -109,7 +110,7 @@ class Episode(Run):
         try:
             stop = self.failed(error, now, self.clock, cut_off=limit is not None and error is limit.error)
         except Exception as broken:  # a user's predicate or delay function
-            broken.add_note(f"raised while deciding what to do about {type(error).__name__}: {error}")
+            broken.add_note(f"raised while deciding what to do about {described(error)}")
             raise broken from error
         if self.short:
             self.plan.on.plain.learn(type(error))
@@ -117,7 +118,11 @@ class Episode(Run):
 
     def attempt_returned(self, value: object) -> bool:
         """The attempt returned: whether there will be another, because a rule rejects the value."""
-        rejected = self.plan.on.match_result(value) if self.plan.judges_results else None
+        try:
+            rejected = self.plan.on.match_result(value) if self.plan.judges_results else None
+        except Exception as broken:
+            broken.add_note(f"raised while judging a result of type {type(value).__name__}")
+            raise
         if rejected is None:
             self.attempt_succeeded()
             return False
@@ -131,6 +136,11 @@ class Episode(Run):
             self.succeeded(now)
             if self.failures:
                 self._tell(Succeeded(self.name, now - self.started, self.failures + 1))
+
+    def refused(self, error: Exception, why: str) -> None:
+        """The attempt raised, and the driver itself knows that it cannot be made again."""
+        self.failures += 1
+        self._give_up(Stop("fail", why), error, self.clock.now())
 
     def begins(self) -> int:
         """Another attempt begins; gives the generation of the resource on which it does."""

@@ -13,19 +13,31 @@ from typing import Any, TypeAlias
 from resilient.core.run import Limit
 from resilient.drivers import aio, sync
 from resilient.drivers.episode import Episode, Guard, outer_cut
+from resilient.errors import DeadlineExceeded
 
 __all__ = ["Resume", "async_stream", "stream"]
 
 Resume: TypeAlias = Callable[..., Any]
 """Called with the last item delivered and the call's own arguments; gives an iterator that goes on behind it."""
 
-NO_RESUME = "not tried again: items were delivered already, and the policy has no resume= hook"
+NO_RESUME = "items were delivered already, and the policy has no resume= hook"
 
 
 class Passage:
     """One stream: its source of the moment, what got through, and what to do when it breaks."""
 
-    __slots__ = ("_args", "_call", "_kwargs", "_last", "_policy", "_resume", "_thrown", "episode", "source")
+    __slots__ = (
+        "_args",
+        "_call",
+        "_kwargs",
+        "_last",
+        "_policy",
+        "_resume",
+        "_thrown",
+        "episode",
+        "last_error",
+        "source",
+    )
 
     def __init__(
         self,
@@ -37,6 +49,7 @@ class Passage:
     ) -> None:
         self.episode = Episode(policy, call)
         self.source: Any = None
+        self.last_error: Exception | None = None
         self._policy = policy
         self._call = call
         self._resume = resume
@@ -45,10 +58,12 @@ class Passage:
         self._last: tuple[Any, ...] = ()
         self._thrown: BaseException | None = None
 
-    def open(self) -> Any:
-        """A fresh source: the call's, or the hook's once something got through."""
-        call = self._call if not self._last or self._resume is None else self._resume
-        self.source = call(*self._last, *self._args, **self._kwargs)
+    def open(self, begin: Callable[[Any], Any]) -> Any:
+        """A fresh source: the call's, or the hook's (through ``iter`` or ``aiter``) once something got through."""
+        if self._last and self._resume is not None:
+            self.source = begin(self._resume(*self._last, *self._args, **self._kwargs))
+        else:
+            self.source = self._call(*self._args, **self._kwargs)
         return self.source
 
     def threw(self, error: BaseException | None) -> None:
@@ -58,6 +73,7 @@ class Passage:
     def passed(self, item: Any) -> None:
         """An item goes out to the consumer."""
         self._last = (item,)
+        self.last_error = None
         if self.episode.failures:
             started = self.episode.started
             self.episode.attempt_succeeded()
@@ -67,8 +83,9 @@ class Passage:
         """The source raised: whether it is opened again; if not, the consumer gets the error."""
         if failure is self._thrown:
             return False
-        if self._last and self._resume is None:
-            failure.add_note(NO_RESUME)
+        out_of_time = limit is not None and limit.error is failure and limit.kind is DeadlineExceeded
+        if self._last and self._resume is None and not out_of_time:
+            self.episode.refused(failure, NO_RESUME)
             return False
         return self.episode.attempt_failed(failure, limit)
 
@@ -78,7 +95,6 @@ def stream(
 ) -> Generator[Any, Any, Any]:
     """The items of a generator function."""
     passage = Passage(policy, call, resume, args, kwargs)
-    last_error: Exception | None = None
     advance = _opener(passage)
     while True:
         born = passage.episode.begins()
@@ -90,7 +106,6 @@ def stream(
         except Exception as error:
             failure = outer_cut(error)
         else:
-            last_error = None
             passage.passed(item)
             try:
                 sent = yield item
@@ -104,9 +119,9 @@ def stream(
             continue
         try:
             if not passage.failed(failure) or not sync.prepare(passage.episode, failure, born):
-                last_error = None
+                passage.last_error = None
                 raise failure
-            last_error = failure
+            passage.last_error = failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
         advance = _opener(passage)
@@ -120,7 +135,6 @@ async def async_stream(
     ``attempt_timeout`` bounds the wait for each item, ``timeout`` the whole stream.
     """
     passage = Passage(policy, call, resume, args, kwargs)
-    last_error: Exception | None = None
     advance = _async_opener(passage)
     while True:
         born, limit = passage.episode.begins(), passage.episode.limited()
@@ -132,7 +146,6 @@ async def async_stream(
         except Exception as error:
             failure = outer_cut(error)
         else:
-            last_error = None
             passage.passed(item)
             try:
                 sent = yield item
@@ -146,20 +159,20 @@ async def async_stream(
             continue
         try:
             if not passage.failed(failure, limit) or not await aio.prepare(passage.episode, failure, born):
-                last_error = None
+                passage.last_error = None
                 raise failure
-            last_error = failure
+            passage.last_error = failure
         finally:
             del failure  # a frame that holds the error it raised is a cycle
         advance = _async_opener(passage)
 
 
 def _opener(passage: Passage) -> Callable[[], Any]:
-    return lambda: next(passage.open())
+    return lambda: next(passage.open(iter))
 
 
 def _async_opener(passage: Passage) -> Callable[[], Awaitable[Any]]:
-    return lambda: anext(passage.open())
+    return lambda: anext(passage.open(aiter))
 
 
 def _sender(passage: Passage, sent: Any) -> Callable[[], Any]:

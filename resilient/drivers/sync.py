@@ -14,7 +14,7 @@ from resilient.drivers.clock import CLOCK
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
 
-__all__ = ["begin", "prepare", "settle"]
+__all__ = ["begin", "perform", "prepare", "settle"]
 
 
 def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -29,7 +29,9 @@ def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: 
     except Exception as failure:
         error = failure
     else:
-        return aio.adopt(policy, call, value, args, kwargs, started, born) if value.__class__ is CoroutineType else value
+        return (
+            aio.adopt(policy, call, value, args, kwargs, started, born) if value.__class__ is CoroutineType else value
+        )
     try:
         return settle(policy, call, error, args, kwargs, started, born)
     finally:
@@ -121,7 +123,7 @@ def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> boo
             if episode.too_late(error, ahead=hold):
                 return False
             episode.clock.sleep(hold)
-        _perform(episode, recovery)
+        perform(episode, recovery)
         ended_at = episode.clock.now()
     finally:
         unmark()
@@ -129,7 +131,8 @@ def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> boo
     return True
 
 
-def _perform(episode: Episode, recovery: Recoverer) -> None:
+def perform(episode: Episode, recovery: Recoverer) -> None:
+    """Runs the handler of the verdict's action; what it raises is an event."""
     handler = recovery.handler(episode.verdict.action)
     assert handler is not None  # recovers() has looked
     episode.recovering()

@@ -30,7 +30,7 @@ class Kind(Enum):
 
     SYNC = auto()
     ASYNC = auto()
-    EITHER = auto()  # only its result will tell: a lambda, a partial, a decorated coroutine function
+    EITHER = auto()  # only its result will tell: a lambda, a bound method, a decorated coroutine function
     GENERATOR = auto()
     ASYNC_GENERATOR = auto()
 
@@ -41,7 +41,7 @@ def kind_of(call: Callable[..., Any]) -> Kind:
     while isinstance(inner, functools.partial):
         inner = inner.func
     if not isinstance(inner, (FunctionType, MethodType, type)):
-        method = getattr(type(inner), "__call__", None)
+        method = getattr(type(inner), "__call__", None)  # noqa: B004  # which one, not whether
         inner = method if isinstance(method, FunctionType) else inner
     if inspect.iscoroutinefunction(inner):
         return Kind.ASYNC
@@ -49,8 +49,17 @@ def kind_of(call: Callable[..., Any]) -> Kind:
         return Kind.GENERATOR
     if inspect.isasyncgenfunction(inner):
         return Kind.ASYNC_GENERATOR
-    plain = isinstance(inner, (FunctionType, MethodType)) and not hasattr(inner, "__wrapped__")
-    return Kind.SYNC if plain and inner.__name__ != "<lambda>" else Kind.EITHER
+    return Kind.SYNC if isinstance(inner, FunctionType) and _returns_its_result(inner) else Kind.EITHER
+
+
+def _returns_its_result(function: FunctionType) -> bool:
+    """Whether nothing about a plain function hints at a coroutine in its place."""
+    promised = str(function.__annotations__.get("return", ""))
+    return (
+        function.__name__ != "<lambda>"
+        and not hasattr(function, "__wrapped__")
+        and not any(hint in promised for hint in ("Awaitable", "Coroutine", "Future", "Task"))
+    )
 
 
 def wrap_rescued(
@@ -74,7 +83,8 @@ def wrap_rescued(
         caught: what counts as a failure.
         facts: names and expressions noted before the call, such as ``{"started": "now()"}``.
         names: what those expressions refer to, and what is left in the wrapper's globals.
-        adopt: for EITHER: takes a coroutine that the call returned, ``adopt(policy, call, coroutine, args, kwargs, **facts)``.
+        adopt: for EITHER: takes a coroutine that the call returned, as ``adopt(policy, call, coroutine, args,
+            kwargs, **facts)``.
     """
     noted = facts or {}
     prelude = "".join(f"    {{{fact}}} = {expression}\n" for fact, expression in noted.items())

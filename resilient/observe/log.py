@@ -40,7 +40,7 @@ def report(listener: object, error: Exception) -> None:
 
 
 def level_of(event: Event) -> int:
-    """Panics are errors; calls given up after retries and handlers that raised are warnings; the rest is information."""
+    """Panics are errors; calls given up after retries, and handlers that raised, are warnings; the rest is news."""
     if isinstance(event, Panic):
         return ERROR
     if isinstance(event, RecoveryFailed):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import CoroutineType, TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -44,8 +44,9 @@ class Caught:
         self.error: BaseException | None = None
 
 
-# The blocks that are open in this context, innermost last: a shared policy holds nothing of any of them.
-_OPEN: ContextVar[tuple[Caught, ...]] = ContextVar("resilient.catch", default=())
+# The open blocks of each policy (by its id), each with the frame that opened it: a shared policy holds nothing of
+# any of them, and generators and tasks that are suspended inside a block are not mixed up.
+_OPEN: dict[int, list[tuple[int, Caught]]] = {}
 
 
 @dataclass(frozen=True)  # no slots: Catch[int](...) sets an attribute of its own
@@ -98,19 +99,27 @@ class Catch(Frozen, Generic[D]):
 
     def __enter__(self) -> Caught:
         caught = Caught()
-        _OPEN.set((*_OPEN.get(), caught))
+        _OPEN.setdefault(id(self), []).append((id(sys._getframe(1)), caught))
         return caught
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        *outer, caught = _OPEN.get()
-        _OPEN.set(tuple(outer))
+        caught = self._close(id(sys._getframe(1)))
         if error is None or not self._takes(error):
             return False
         caught.error = error
         self._tell(self.name or "block", error)
         return True
+
+    def _close(self, frame: int) -> Caught:
+        blocks = _OPEN[id(self)]
+        # An ExitStack enters and leaves from frames of its own: then it is the latest.
+        entry = next((entry for entry in reversed(blocks) if entry[0] == frame), blocks[-1])
+        blocks.remove(entry)
+        if not blocks:
+            _OPEN.pop(id(self), None)
+        return entry[1]
 
     def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
         rescue = _rescue_async if kind is Kind.ASYNC else _rescue

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Frozen", "by_name"]
+
+
+K = TypeVar("K")
 
 
 class Frozen:
@@ -22,11 +27,18 @@ def _remade(kind: type[Any], settings: dict[str, Any]) -> Any:
     return kind(**settings)
 
 
-def by_name(policy: str, example: str, arguments: tuple[object, ...]) -> None:
-    """Teaches that a policy's settings are given by name.
+def by_name(example: str) -> Callable[[type[K]], type[K]]:
+    """A class decorator that teaches that settings are given by name: by position they are a ``TypeError``."""
 
-    Raises:
-        TypeError: some were given by position.
-    """
-    if arguments:
-        raise TypeError(f"{policy} takes its settings by name, such as {example}, got {arguments[0]!r} by position")
+    def taught(kind: type[K]) -> type[K]:
+        def make(cls: type[K], *arguments: object, **settings: object) -> K:
+            if arguments:
+                got = f"got {arguments[0]!r} by position"
+                raise TypeError(f"{kind.__name__} takes its settings by name, such as {example}, {got}")
+            return object.__new__(cls)
+
+        make.__signature__ = inspect.signature(kind.__init__)  # type: ignore[attr-defined]  # what help() shows
+        kind.__new__ = make  # type: ignore[assignment, method-assign]  # Python makes it a staticmethod
+        return kind
+
+    return taught

@@ -58,10 +58,10 @@ def check_kind(call: Callable[..., Any], *, policy: str, streams: bool) -> Kind:
     generator = kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
     name = getattr(call, "__qualname__", repr(call))
     if generator and not streams:
+        instead = "Use Retry(..., streaming=True) to try again until the first item is out, or guard"
         raise TypeError(
-            f"{name} is a generator function: calling it runs none of it, so {policy} would guard nothing. Use "
-            f"Retry(..., streaming=True) to try again until the first item is out, or guard the function that "
-            f"makes each item"
+            f"{name} is a generator function: calling it runs none of it, so {policy} would guard nothing. "
+            f"{'Guard' if policy == 'catch' else instead} the function that makes each item"
         )
     if streams and kind in (Kind.SYNC, Kind.ASYNC):
         raise TypeError(f"{name} is no generator function: leave streaming=True out")

@@ -45,6 +45,15 @@ class _GuardedMethods(wrapt.ObjectProxy[Any]):
             self._self_guarded[name] = (found, guarded)
         return guarded
 
+    def __enter__(self) -> Any:
+        return self._self_entered(self.__wrapped__.__enter__())
+
+    async def __aenter__(self) -> Any:
+        return self._self_entered(await self.__wrapped__.__aenter__())
+
+    def _self_entered(self, entered: Any) -> Any:
+        return self if entered is self.__wrapped__ else entered
+
 
 def guarded_object(target: Any, guarded: Callable[..., Any]) -> Any:
     """A callable object, its call guarded."""
@@ -94,6 +103,7 @@ class Patch:
             raise ValueError(f"target must be 'module:function' or 'module:Class.method', got {target!r}")
         self.applied = False
         self._wanted = True
+        self._inherited = False
         self._path = path
         self._guard = guard
         self._place: tuple[Any, str, Any] | None = None
@@ -103,6 +113,7 @@ class Patch:
         if not self._wanted:
             return
         parent, attribute, original = wrapt.resolve_path(module, self._path)
+        self._inherited = attribute not in vars(parent)
         self._place = (parent, attribute, original)
         wrapt.apply_patch(parent, attribute, self._guard(original))
         self.applied = True
@@ -112,7 +123,10 @@ class Patch:
         self._wanted = False
         if self._place is not None:
             parent, attribute, original = self._place
-            setattr(parent, attribute, original)
+            if self._inherited:
+                delattr(parent, attribute)
+            else:
+                setattr(parent, attribute, original)
             self._place, self.applied = None, False
 
     def __enter__(self) -> Patch:

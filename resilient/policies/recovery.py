@@ -17,6 +17,7 @@ Handler: TypeAlias = Callable[[], object]
 """A function without arguments, blocking or async; what it returns is ignored, what it raises is a failure."""
 
 
+@by_name("Recovery(reconnect=client.reconnect)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery(Frozen):
     """How to recover a resource: one handler for each action.
@@ -40,10 +41,6 @@ class Recovery(Frozen):
     relogin: Handler | None = None
     throttle: Duration = 0.0
     flight: SharedFlight = field(init=False, compare=False, repr=False)
-
-    def __new__(cls, *arguments: object, **settings: object) -> Recovery:
-        by_name("Recovery", "Recovery(reconnect=client.reconnect)", arguments)
-        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for name in ("reconnect", "rotate_proxy", "relogin"):

@@ -62,6 +62,7 @@ class RetrySettings(TypedDict, total=False):
     listeners: tuple[Listener, ...]
 
 
+@by_name("@retry(on=ConnectionError)")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(Frozen):
     """Tries again what a classifier says is worth trying again, after waiting and recovering as it says.
@@ -101,10 +102,6 @@ class Retry(Frozen):
     resume: Resume | None = None
     listeners: tuple[Listener, ...] = ()
     plan: Plan = field(init=False, compare=False, repr=False)
-
-    def __new__(cls, *arguments: object, **settings: object) -> Retry:
-        by_name("retry", "@retry(on=ConnectionError)", arguments)
-        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__

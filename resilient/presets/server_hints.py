@@ -27,7 +27,7 @@ def retry_after(source: object, *, now: float | datetime | None = None) -> float
 
     Args:
         source: the text of a ``Retry-After`` header (seconds or an HTTP date), a number of seconds, a mapping of
-            headers, a response, an error with ``.response`` or ``.headers``, or None.
+            headers, a response, an error with ``.response``, ``.headers`` or ``.retry_after``, or None.
         now: the present, for a date: seconds since the epoch or an aware ``datetime``; None asks the clock.
 
     Returns:
@@ -45,7 +45,8 @@ def retry_after(source: object, *, now: float | datetime | None = None) -> float
         found = _seconds(_header(headers, name), unit, now)
         if found is not None:
             return found
-    return None
+    own = _attribute(source, "retry_after")
+    return _seconds(own, 1.0, now) if isinstance(own, (str, int, float)) else None
 
 
 def _seconds(value: object, unit: float, now: float | datetime | None) -> float | None:

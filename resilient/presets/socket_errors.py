@@ -31,7 +31,7 @@ LONG_SHOT = 10
 
 # A handshake that is refused is mostly a setting (versions, ciphers, a port that speaks no TLS), now and then a
 # server in the middle of its deployment.
-HANDSHAKES = 3
+HANDSHAKES = 3  # and for what was closed on purpose, perhaps by the program itself
 
 # How asyncio, trio and anyio report that a host has several addresses and none of them took the connection: one
 # plain OSError without a number.
@@ -102,6 +102,9 @@ SOCKETS = Classifier(
     Rule(TimeoutError, RECONNECT, category="timeout", when=HasErrno("ETIMEDOUT")),
     Rule((TimeoutError, "trio.TooSlowError"), RETRY, category="timeout"),
     Rule(OSError, RECONNECT, category="reset", when=HasErrno("ENETRESET", "ENOTCONN", "ESHUTDOWN")),
+    # Closed under us: where a connection is shared, another caller's recovery closes it for all.
+    Rule(OSError, RECONNECT, category="closed", when=HasErrno("EBADF"), attempts=HANDSHAKES),
+    Rule(("trio.ClosedResourceError", "anyio.ClosedResourceError"), RECONNECT, category="closed", attempts=HANDSHAKES),
     Rule(
         OSError,
         RECONNECT,

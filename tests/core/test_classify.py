@@ -94,7 +94,7 @@ def test_result_rules_judge_values_only() -> None:
 
 
 @given(
-    actions=st.lists(st.sampled_from([action for action in Action]), min_size=1, max_size=6),
+    actions=st.lists(st.sampled_from(list(Action)), min_size=1, max_size=6),
     nested=st.booleans(),
 )
 def test_a_group_gets_its_strictest_verdict(actions: list[Action], nested: bool) -> None:

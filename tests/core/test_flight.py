@@ -37,6 +37,14 @@ def test_throttle_keeps_recoveries_apart() -> None:
     assert [5.0, 3.0, 0.0] == [flight.hold(100.0), flight.hold(102.0), flight.hold(110.0)]
 
 
+def test_another_clock_owes_nothing() -> None:
+    """A recovery on a fake clock, or before one, leaves no wait of its instants behind."""
+    flight = Flight(5)
+    flight.ask(0)
+    flight.ended(1e9)
+    assert 0.0 == flight.hold(3.0)
+
+
 class Crowd(RuleBasedStateMachine):
     """Any interleaving of callers that fail, join, leave and lead."""
 

@@ -38,6 +38,12 @@ def test_a_failure_says_what_stopped_it() -> None:
         outcome.unwrap()
 
 
+def test_an_error_without_a_verdict_is_not_ok() -> None:
+    """A predicate that raised ends the call before anybody gave it up."""
+    outcome = Outcome(None, AttributeError("nothing"), 0.1)
+    assert (False, "fail") == (outcome.ok, outcome.stopped_by)
+
+
 def test_a_rejected_value_is_not_ok() -> None:
     """A value that a rule rejects to the end is there, but not ok."""
     outcome = Outcome("bad", None, 0.1, (FAILED, GaveUp("call", 0.1, 3, "attempts", "why", None)))

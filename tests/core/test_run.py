@@ -67,7 +67,9 @@ def play(run: Run, errors: list[Exception], now: float = 0.0) -> tuple[list[floa
     return waits, None
 
 
-errors = st.lists(st.sampled_from([OSError(), ConnectionError(), ValueError(), TimeoutError()]), min_size=1, max_size=30)
+errors = st.lists(
+    st.sampled_from([OSError(), ConnectionError(), ValueError(), TimeoutError()]), min_size=1, max_size=30
+)
 
 
 @given(errors=errors, limit=st.integers(1, 9))
@@ -259,7 +261,12 @@ def test_without_timeouts_nothing_bounds_an_attempt() -> None:
 
 @pytest.mark.parametrize(
     ("made", "left"),
-    [(plan(timeout=10), 6), (plan(attempt_timeout=3), 2), (plan(timeout=10, attempt_timeout=9), 6), (plan(timeout=1), 0)],
+    [
+        (plan(timeout=10), 6),
+        (plan(attempt_timeout=3), 2),
+        (plan(timeout=10, attempt_timeout=9), 6),
+        (plan(timeout=1), 0),
+    ],
 )
 def test_remaining_is_the_nearer_end(made: Plan, left: float) -> None:
     """Seconds left for an attempt of a call begun at 0 that itself began at 3, seen at 4."""

@@ -2,13 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from loops import run
 
-from resilient import Action, AttemptTimeout, Classifier, DeadlineExceeded, Recovery, Retry, Rule, backoff, current_attempt
+from resilient import (
+    Action,
+    AttemptTimeout,
+    Classifier,
+    DeadlineExceeded,
+    Recovery,
+    Retry,
+    Rule,
+    backoff,
+    current_attempt,
+)
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -149,6 +159,39 @@ def test_a_block_is_seen_from_a_task_it_starts() -> None:
 
     async def inner() -> int:
         return seen()[0]
+
+    assert 1 == asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_in_a_recovery_handler_no_attempt_runs(is_async: bool) -> None:
+    """Between two attempts there is none; calls that the handler guards have their own."""
+    found: list[object] = []
+
+    def reconnect() -> None:
+        found.append(current_attempt())
+        found.append(policy.call(seen))
+
+    on = Classifier(Rule(OSError, Action.RECONNECT))
+    recovering = Retry(on=on, backoff=AT_ONCE, recovery=Recovery(reconnect=reconnect))
+    script = Script("fail", 7)
+    assert 7 == (asyncio.run(recovering.call(script.call_async)) if is_async else recovering.call(script))
+    assert [None, (1, "NoneType")] == found
+
+
+def test_a_block_may_end_in_another_context() -> None:
+    """An async generator that is closed by another task ends its block there."""
+
+    async def items() -> AsyncIterator[int]:
+        async for attempt in policy:
+            with attempt:
+                yield attempt.number
+
+    async def main() -> int:
+        stream = items()
+        number = await asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        await stream.aclose()  # type: ignore[attr-defined]
+        return number
 
     assert 1 == asyncio.run(main())
 

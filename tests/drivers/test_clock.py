@@ -19,7 +19,9 @@ def test_chance_is_in_range() -> None:
 
 
 @pytest.mark.parametrize(("asked", "slept"), [(0, []), (2.5, [2.5]), (1e300, [LONGEST_SLEEP])])
-def test_sleep_asks_the_system_within_its_limits(asked: float, slept: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sleep_asks_the_system_within_its_limits(
+    asked: float, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No system call for nothing, and no overflow for ever."""
     seen: list[float] = []
     monkeypatch.setattr(time, "sleep", seen.append)

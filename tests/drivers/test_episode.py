@@ -42,7 +42,13 @@ def test_a_lost_call_tells_why() -> None:
     error = OSError("gone")
     last = heard_by(Retry(on=OSError, attempts=2, backoff=ONE), Script(error))[-1]
     assert isinstance(last, events.GaveUp)
-    assert (2, 1.0, "attempts", error, None) == (last.attempts, last.elapsed, last.stopped_by, last.error, last.retry_at)
+    assert (2, 1.0, "attempts", error, None) == (
+        last.attempts,
+        last.elapsed,
+        last.stopped_by,
+        last.error,
+        last.retry_at,
+    )
     assert "gave up after 2 attempts in 1.00 s: attempts exhausted" == last.reason
 
 
@@ -97,7 +103,9 @@ def test_no_retries_makes_the_first_failure_the_last() -> None:
 def test_fast_retries_decide_the_same_and_wait_for_nothing() -> None:
     """Attempts as ever, sleeps of zero, throttle included."""
     policy = Retry(
-        on=Classifier(Rule(OSError, Action.RECONNECT)), backoff=ONE, recovery=Recovery(reconnect=Script(None), throttle=60)
+        on=Classifier(Rule(OSError, Action.RECONNECT)),
+        backoff=ONE,
+        recovery=Recovery(reconnect=Script(None), throttle=60),
     )
     with FakeClock() as clock, fast_retries():
         assert 7 == policy.call(Script("fail", "fail", 7))

@@ -1,4 +1,4 @@
-"""The one scenario table through every driver: functions, ``call``, ``execute``, blocks, proxies; sync, asyncio, trio."""
+"""The one scenario table through every form, blocking and async, under asyncio and under trio."""
 
 from __future__ import annotations
 

@@ -105,6 +105,21 @@ def test_a_resume_hook_that_fails_is_an_attempt() -> None:
     assert [1, 2] == list(items())
 
 
+def test_resume_may_give_any_iterable() -> None:
+    """A list will do; and what breaks without a hook is an event."""
+    heard: list[events.Event] = []
+
+    @streaming.with_(resume=lambda last: [2, 3])
+    def items() -> Iterator[int]:
+        yield 1
+        raise ConnectionError
+
+    assert [1, 2, 3] == list(items())
+    with pytest.raises(ConnectionError):
+        list(streaming.with_(listeners=(heard.append,))(items.__wrapped__)())  # type: ignore[attr-defined]
+    assert ["GaveUp"] == [type(event).__name__ for event in heard]
+
+
 def test_send_throw_and_return_reach_the_source() -> None:
     """The consumer's side of a generator is forwarded, and so is its return value."""
 
@@ -343,6 +358,21 @@ class TestAsync:
             with pytest.raises(DeadlineExceeded):
                 run(loop, lambda: collected(steady()))
             assert 30.0 == clock.now()
+
+
+def test_a_stream_cut_off_says_that_time_ran_out() -> None:
+    """Also after items were delivered."""
+    with FakeClock() as clock:
+
+        @streaming.with_(timeout=20)
+        async def steady() -> AsyncIterator[int]:
+            while True:
+                await clock.asleep(9)
+                yield 1
+
+        with pytest.raises(DeadlineExceeded) as caught:
+            asyncio.run(collected(steady()))
+    assert ["gave up after 1 attempt in 20.00 s: cut off by the timeout of 20 s"] == caught.value.__notes__
 
 
 def test_cancellation_passes_through_an_async_stream() -> None:

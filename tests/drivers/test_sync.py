@@ -110,7 +110,9 @@ def test_joining_waits_for_the_recovery_and_does_not_repeat_it() -> None:
     first = threading.Thread(target=policy.call, args=(Script("fail", 1),))
     first.start()
     running.wait()
-    second = threading.Thread(target=policy.with_(listeners=(lambda event: joined.set(),)).call, args=(Script("fail", 2),))
+    second = threading.Thread(
+        target=policy.with_(listeners=(lambda event: joined.set(),)).call, args=(Script("fail", 2),)
+    )
     second.start()
     joined.wait()
     finish.set()
@@ -214,8 +216,18 @@ def guarded_block(policy: Retry, call: Callable[[], object]) -> object:
 
 
 @pytest.mark.parametrize("form", [guarded_function, guarded_call, guarded_outcome, guarded_block])
-@pytest.mark.parametrize("policy", [Retry(on=OSError, attempts=3, backoff=AT_ONCE), Retry(on=OSError, attempts=3, backoff=AT_ONCE, timeout=60), Retry(on=OSError, attempts=3, backoff=AT_ONCE, listeners=(lambda event: None,))], ids=["plain", "timed", "heard"])
-@pytest.mark.parametrize("outcomes", [("fail", "fail", 7), ("fail",), (KeyError("k"),)], ids=["rescued", "abandoned", "not ours"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Retry(on=OSError, attempts=3, backoff=AT_ONCE),
+        Retry(on=OSError, attempts=3, backoff=AT_ONCE, timeout=60),
+        Retry(on=OSError, attempts=3, backoff=AT_ONCE, listeners=(lambda event: None,)),
+    ],
+    ids=["plain", "timed", "heard"],
+)
+@pytest.mark.parametrize(
+    "outcomes", [("fail", "fail", 7), ("fail",), (KeyError("k"),)], ids=["rescued", "abandoned", "not ours"]
+)
 def test_nothing_is_left_for_the_cyclic_collector(
     form: Callable[..., object], policy: Retry, outcomes: tuple[object, ...]
 ) -> None:

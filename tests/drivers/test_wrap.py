@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,7 +23,9 @@ def every_kind(a: int, /, b: int, c: object = SENTINEL, *rest: int, d: int, e: o
     return a, b, c, rest, d, e, more
 
 
-async def every_kind_async(a: int, /, b: int, c: object = SENTINEL, *rest: int, d: int, e: object = SENTINEL, **more: int) -> Any:
+async def every_kind_async(
+    a: int, /, b: int, c: object = SENTINEL, *rest: int, d: int, e: object = SENTINEL, **more: int
+) -> Any:
     """All parameter kinds."""
     return a, b, c, rest, d, e, more
 
@@ -57,6 +59,10 @@ class Holder:
         return a
 
 
+def promises(a: int) -> Awaitable[Any]:
+    return every_kind_async(a, 2, d=3)
+
+
 @functools.wraps(every_kind_async)
 def disguised(*args: Any, **kwargs: Any) -> Any:
     return every_kind_async(*args, **kwargs)
@@ -74,7 +80,8 @@ def disguised(*args: Any, **kwargs: Any) -> Any:
         (functools.partial(generator), Kind.GENERATOR),
         (Callme(), Kind.SYNC),
         (CallmeAsync(), Kind.ASYNC),
-        (Holder().method, Kind.SYNC),
+        (Holder().method, Kind.EITHER),
+        (promises, Kind.EITHER),
         (Holder().amethod, Kind.ASYNC),
         (lambda: 1, Kind.EITHER),
         (disguised, Kind.EITHER),
@@ -115,7 +122,11 @@ def test_all_parameter_kinds_arrive_again_on_a_retry() -> None:
     assert [(1, (2, 3), 4, {"z": 5})] * 2 == seen
 
 
-@pytest.mark.parametrize("call", [every_kind, every_kind_async, Holder.method, Holder().method, functools.partial(every_kind, 1, d=3), len], ids=repr)
+@pytest.mark.parametrize(
+    "call",
+    [every_kind, every_kind_async, Holder.method, Holder().method, functools.partial(every_kind, 1, d=3), len],
+    ids=repr,
+)
 def test_the_signature_is_the_calls_own(call: Callable[..., Any]) -> None:
     """``inspect.signature`` sees no difference."""
     assert inspect.signature(call) == inspect.signature(guard(call))
@@ -186,7 +197,10 @@ def test_a_bound_positional_only_self_is_dropped_too() -> None:
 
 def test_builtins_and_partials_are_called_as_they_are() -> None:
     """What has no code of its own gets a closure."""
-    assert (3, (0, 1, SENTINEL, (), 3, SENTINEL, {})) == (guard(len)("abc"), guard(functools.partial(every_kind, 0, d=3))(1))
+    assert (3, (0, 1, SENTINEL, (), 3, SENTINEL, {})) == (
+        guard(len)("abc"),
+        guard(functools.partial(every_kind, 0, d=3))(1),
+    )
 
 
 def test_a_failing_builtin_is_retried() -> None:

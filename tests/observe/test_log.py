@@ -25,9 +25,7 @@ from resilient.observe import log
         (events.Panic("plugin", "call", ValueError()), logging.ERROR),
     ],
 )
-def test_each_event_is_one_line_at_its_level(
-    event: events.Event, level: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_event_is_one_line_at_its_level(event: events.Event, level: int, caplog: pytest.LogCaptureFixture) -> None:
     """On the logger ``resilient``."""
     with caplog.at_level(logging.DEBUG, "resilient"):
         log.write(event)
@@ -70,7 +68,8 @@ def test_an_unconfigured_program_is_silent() -> None:
 def test_a_program_without_logging_does_not_load_it() -> None:
     """Nobody can have configured it."""
     text = (
-        f"{SETUP}import sys\nfor name in list(sys.modules):\n    if name.partition('.')[0] == 'logging': del sys.modules[name]\n"
+        f"{SETUP}import sys\n"
+        "for name in list(sys.modules):\n    if name.partition('.')[0] == 'logging': del sys.modules[name]\n"
         "policy.execute(Script('fail'))\nlog.write(None)\nlog.report(print, ValueError())\n"
         "assert 'logging' not in sys.modules"
     )

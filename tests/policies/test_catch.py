@@ -1,13 +1,14 @@
 """catch: reported, replaced, and on it goes."""
 
 import asyncio
+import contextlib
 import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from resilient import Catch, Classifier, Rule, Verdict, Action, catch, events, listen
+from resilient import Action, Catch, Classifier, Rule, Verdict, catch, events, listen
 
 
 @pytest.fixture
@@ -58,6 +59,30 @@ def test_blocks_nest() -> None:
             explode()
         raise KeyError("outer")
     assert ("ValueError", "KeyError") == (type(inner.error).__name__, type(outer.error).__name__)
+
+
+def test_blocks_of_suspended_generators_are_not_mixed_up() -> None:
+    """Each block has its own error, whatever order they end in, also those of one shared policy."""
+    shared = catch("plugin")
+
+    def suspended() -> Iterator[Any]:
+        with shared as inner:
+            yield inner
+
+    generator = suspended()
+    with shared as outer:
+        inner = next(generator)
+        explode()
+    generator.close()
+    assert (None, "boom") == (inner.error, str(outer.error))
+
+
+def test_an_exit_stack_may_hold_it() -> None:
+    """Entered and left from frames that are not the block's own."""
+    with contextlib.ExitStack() as stack:
+        caught = stack.enter_context(catch("stacked"))
+        explode()
+    assert "boom" == str(caught.error)
 
 
 def test_a_decorated_function_gives_its_default(heard: list[events.Event]) -> None:
@@ -128,7 +153,13 @@ def test_panics_of_native_extensions_are_caught_by_name() -> None:
 
 @pytest.mark.parametrize(
     "on",
-    [OSError, (OSError, KeyError), "builtins.OSError", lambda error: isinstance(error, OSError), Classifier(Rule(OSError))],
+    [
+        OSError,
+        (OSError, KeyError),
+        "builtins.OSError",
+        lambda error: isinstance(error, OSError),
+        Classifier(Rule(OSError)),
+    ],
 )
 def test_other_errors_pass(on: Any) -> None:
     """``on`` says which errors, as for Retry."""
@@ -167,7 +198,7 @@ def test_a_catch_is_a_value() -> None:
         (lambda: catch(on=3), "on must say which errors"),
         (lambda: catch(explode), r"catch needs its parentheses: write @catch\(\) above the function"),
         (lambda: catch()(int), "catch cannot decorate the class int"),
-        (lambda: catch()((lambda: (yield))), "is a generator function"),
+        (lambda: catch()(lambda: (yield)), "is a generator function"),
     ],
 )
 def test_bad_settings_say_which(make: Any, message: str) -> None:

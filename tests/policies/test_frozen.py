@@ -1,15 +1,26 @@
 """What all policies have in common."""
 
+import inspect
+
 import pytest
 
 from resilient.policies.frozen import by_name
 
 
+@by_name("Thing(size=3)")
+class Thing:
+    def __init__(self, *, size: int) -> None:
+        self.size = size
+
+
 def test_arguments_by_position_are_taught() -> None:
-    """The error shows how to write it; by name nothing happens."""
-    by_name("retry", "@retry(on=OSError)", ())
-    with pytest.raises(TypeError, match=r"retry takes its settings by name, such as @retry\(on=OSError\), got 3"):
-        by_name("retry", "@retry(on=OSError)", (3,))
+    """The error shows how to write it; by name all is well, and the signature is the constructor's."""
+    assert 3 == Thing(size=3).size
+    assert "(*, size: int) -> None" == str(inspect.signature(Thing))
+    with pytest.raises(
+        TypeError, match=r"Thing takes its settings by name, such as Thing\(size=3\), got 4 by position"
+    ):
+        Thing(4)  # type: ignore[misc]
 
 
 def test_a_remade_policy_has_all_its_settings() -> None:

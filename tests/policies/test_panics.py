@@ -52,7 +52,9 @@ def test_errors_of_threads_are_told(panics: list[events.Panic]) -> None:
             thread = threading.Thread(target=target, name="worker")
             thread.start()
             thread.join()
-        threading.excepthook(SimpleNamespace(exc_type=ValueError, exc_value=ValueError("x"), exc_traceback=None, thread=None))  # type: ignore[arg-type]
+        threading.excepthook(
+            SimpleNamespace(exc_type=ValueError, exc_value=ValueError("x"), exc_traceback=None, thread=None)
+        )  # type: ignore[arg-type]
     assert [("worker", "thread"), ("thread", "thread")] == [(panic.name, panic.where) for panic in panics]
 
 
@@ -163,9 +165,7 @@ def test_nobody_listening_still_counts() -> None:
 
 def test_a_real_program_logs_what_kills_it() -> None:
     """Logged with its traceback, and the exit status is what it was."""
-    program = (
-        "import logging, resilient; logging.basicConfig(); resilient.panic_hooks(); raise ValueError('the end')"
-    )
+    program = "import logging, resilient; logging.basicConfig(); resilient.panic_hooks(); raise ValueError('the end')"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert 1 == ended.returncode
     assert "ERROR:resilient:main: caught a panic (process): ValueError: the end" in ended.stderr

@@ -62,6 +62,56 @@ def test_everything_else_is_the_objects_own() -> None:
     assert (True, 9) == (client.closed, client.limit)
 
 
+def test_methods_that_return_coroutines_are_guarded_too() -> None:
+    """A plain method of an async client hands out a coroutine."""
+
+    class Disguised:
+        script = Script("fail", 7)
+
+        def get(self):  # type: ignore[no-untyped-def]
+            return self.script.call_async()
+
+    assert 7 == asyncio.run(policy.proxy(Disguised()).get())
+
+
+def test_what_is_entered_is_guarded() -> None:
+    """``with`` and ``async with`` give the guarded object where the object gives itself, and else what it gives."""
+
+    class Session:
+        script = Script("fail", 7)
+
+        async def __aenter__(self) -> "Session":
+            return self
+
+        async def __aexit__(self, *exc_info: object) -> None: ...
+
+        def __enter__(self) -> str:
+            return "else"
+
+        def __exit__(self, *exc_info: object) -> None: ...
+
+        def get(self) -> Any:
+            return self.script()
+
+    async def main() -> Any:
+        async with policy.proxy(Session()) as session:
+            return session.get()
+
+    class Other(Session):
+        async def __aenter__(self) -> Any:
+            return "else"
+
+    async def other() -> Any:
+        async with policy.proxy(Other()) as entered:
+            return entered
+
+    assert (7, "else") == (asyncio.run(main()), asyncio.run(other()))
+    with policy.proxy(Client()) as client:
+        assert 7 == client.fetch()
+    with policy.proxy(Session()) as entered:
+        assert "else" == entered
+
+
 def test_named_methods_only() -> None:
     """What is not named is not guarded."""
     guarded = policy.proxy(Client(), methods=["afetch"])
@@ -170,6 +220,15 @@ def test_a_loaded_module_is_patched_at_once(theirs: str) -> None:
         assert (("Client", 3), 6) == (module.Client.make(), module.Client.ping())
     assert isinstance(module.Client.__dict__["make"], classmethod)
     assert isinstance(module.Client.__dict__["ping"], staticmethod)
+
+
+def test_undoing_leaves_inheritance_as_it_was(theirs: str) -> None:
+    """A method that a class inherits is inherited again."""
+    module = imported(theirs)
+    module.Child = type("Child", (module.Client,), {})
+    with policy.patch(f"{theirs}:Child.ping"):
+        assert "ping" in vars(module.Child)
+    assert "ping" not in vars(module.Child)
 
 
 def test_an_undone_patch_waits_no_longer(theirs: str) -> None:

@@ -22,7 +22,9 @@ def test_each_action_has_its_handler() -> None:
     """The three recoveries, and nothing for the other actions."""
     recovery = Recovery(reconnect=reconnect, rotate_proxy=rotate, relogin=relogin)
     expected = {Action.RECONNECT: reconnect, Action.ROTATE_PROXY: rotate, Action.RELOGIN: relogin}
-    assert {action: expected.get(action) for action in Action} == {action: recovery.handler(action) for action in Action}
+    assert {action: expected.get(action) for action in Action} == {
+        action: recovery.handler(action) for action in Action
+    }
 
 
 def test_a_recovery_is_a_value_with_state_of_its_own() -> None:

@@ -150,6 +150,17 @@ def test_garbage_is_no_hint(source: object) -> None:
     assert None is retry_after(source, now=NOON)
 
 
+class Rejected(Exception):
+    def __init__(self, retry_after: object) -> None:
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(("own", "expected"), [(7, 7.0), ("30", 30.0), (None, None), (-1, None), ([], None)])
+def test_an_error_may_carry_the_hint_itself(own: object, expected: float | None) -> None:
+    """As ``.retry_after``, the attribute of rejections by other policies."""
+    assert expected == retry_after(Rejected(own))
+
+
 @pytest.mark.parametrize("text", IN_90_SECONDS.values(), ids=IN_90_SECONDS)
 @pytest.mark.parametrize(
     "now",

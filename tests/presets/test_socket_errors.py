@@ -324,6 +324,7 @@ class OfALibrary(OSError):
         (OSError(errno.ETIMEDOUT, "connection timed out"), RECONNECT, "timeout"),
         (TimeoutError("timed out"), RETRY, "timeout"),
         (TimeoutError(), RETRY, "timeout"),
+        (OSError(errno.EBADF, "closed by another caller"), RECONNECT, "closed"),
         (OSError(errno.ENETUNREACH, "no route"), RECONNECT, "unreachable"),
         (OSError(errno.EHOSTUNREACH, "no route"), RECONNECT, "unreachable"),
         (OSError(errno.ENETDOWN, "down"), RECONNECT, "unreachable"),

@@ -43,7 +43,9 @@ def test_tasks_and_other_contexts() -> None:
 def test_advance_lets_things_happen(duration: float) -> None:
     """What falls due, at its own instant, and what that makes due in turn."""
     clock, happened = FakeClock(start=10), list[float]()
-    clock.call_later(1, lambda: (happened.append(clock.now()), clock.call_later(1, lambda: happened.append(clock.now()))))
+    clock.call_later(
+        1, lambda: (happened.append(clock.now()), clock.call_later(1, lambda: happened.append(clock.now())))
+    )
     clock.call_later(3, lambda: happened.append(clock.now()))
     clock.advance(duration)
     assert ([11.0, 12.0], 12.5) == (happened, clock.now())

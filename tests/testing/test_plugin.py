@@ -28,7 +28,17 @@ SUITE = """
 def test_its_fixtures_work_in_a_suite_of_its_own(tmp_path: Path) -> None:
     """Without any conftest: installing the distribution is enough."""
     (tmp_path / "test_mine.py").write_text(textwrap.dedent(SUITE))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "3 passed" in ended.stdout, ended.stdout + ended.stderr
 
