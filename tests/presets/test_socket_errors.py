@@ -349,7 +349,6 @@ class OfALibrary(OSError):
         (PermissionError(errno.EACCES, "denied"), FAIL, ""),
         (PermissionError(errno.EPERM, "not permitted"), FAIL, ""),
         (OSError(errno.EADDRINUSE, "in use"), FAIL, ""),
-        (OSError(errno.EBADF, "bad descriptor"), FAIL, ""),
         (OSError(errno.ENOSPC, "disk full"), FAIL, ""),
         (FileNotFoundError("settings.toml"), FAIL, ""),
         (FileNotFoundError(errno.ENOENT, "missing", "settings.toml"), FAIL, ""),
