@@ -141,6 +141,25 @@ def test_a_hook_that_raises_ends_the_call_with_both_errors() -> None:
     assert error is caught.value.__cause__
 
 
+def test_a_judge_that_raises_ends_the_call_too() -> None:
+    """With a note that says what it was asked about; nothing is tried again."""
+    script = Script(7)
+    judged = Retry(on=Classifier(Rule.result(lambda value: value.nothing)))
+    outcome = judged.execute(script)
+    assert (False, "fail", 1) == (outcome.ok, outcome.stopped_by, script.calls)
+    assert outcome.error is not None
+    assert ["raised while judging a result of type int"] == outcome.error.__notes__
+
+
+def test_a_refusal_is_told_and_noted() -> None:
+    """What the driver itself knows to be hopeless ends like any other call."""
+    heard: list[events.Event] = []
+    error = OSError("gone")
+    Episode(Retry(on=OSError, listeners=(heard.append,)), "call").refused(error, "items were delivered")
+    assert ["GaveUp"] == [type(event).__name__ for event in heard]
+    assert "items were delivered" in error.__notes__[0]
+
+
 def test_an_attempt_cut_off_by_the_timeout_is_caused_by_the_one_before() -> None:
     """The policy's error names the call's own."""
     with FakeClock() as clock:
