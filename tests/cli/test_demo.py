@@ -132,7 +132,8 @@ def test_an_interrupt_ends_it_cleanly(part):
             pass
         running.send_signal(signal.SIGINT)
         _, complaint = running.communicate(timeout=HANG)
-    assert (130, "interrupted\n") == (running.returncode, complaint)
+    # An interrupt may strike between the making of a coroutine and its first await, of which Python then warns.
+    assert (130, "interrupted") == (running.returncode, complaint.partition("\n")[0])
 
 
 def test_help_names_every_part():
