@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 import resilient.policies.proxies  # noqa: F401  # loaded on first use: whose test that is must not matter
+
+
+# A suite that a shell starts in the background inherits ignored signals, and would hand them on to every process that
+# its tests mean to interrupt.
+for inherited, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(inherited) is signal.SIG_IGN:
+        signal.signal(inherited, usual)
 
 
 @pytest.fixture(autouse=True, scope="module")

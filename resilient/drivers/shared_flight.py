@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from threading import Lock
+from threading import Lock, get_ident
 
 from resilient.core.flight import Flight, Part
 
@@ -24,21 +24,33 @@ class SharedFlight:
         throttle: least time from the end of one recovery to the next, seconds.
     """
 
-    __slots__ = ("_flight", "_lock", "_waiting", "generation")
+    __slots__ = ("_flight", "_leader", "_lock", "_waiting", "generation")
 
     def __init__(self, throttle: float) -> None:
         self._flight = Flight(throttle)
         self._lock = Lock()
         self._waiting: list[Callable[[], object]] = []
+        self._leader = 0
         self.generation = 0
 
-    def ask(self, born: int, wake: Callable[[], object]) -> Part:
-        """A caller's part; one that joins is woken when the flight is over, however it ended."""
+    def ask(self, born: int, wake: Callable[[], object], *, blocking: bool = False) -> Part:
+        """A caller's part; one that joins is woken when the flight is over, however it ended.
+
+        Args:
+            born: the generation on which the caller's attempt began.
+            wake: called, in the leader's thread, when the flight is over.
+            blocking: a caller that joins will block its thread. If a task of that very thread leads, it would
+                wait for ever, so it just tries again.
+        """
         if self in _LEADING.get():
             return Part.SKIP
         with self._lock:
             part = self._flight.ask(born)
-            if part is Part.JOIN:
+            if part is Part.LEAD:
+                self._leader = get_ident()
+            elif part is Part.JOIN:
+                if blocking and self._leader == get_ident():
+                    return Part.SKIP
                 self._waiting.append(wake)
         return part
 

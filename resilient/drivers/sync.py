@@ -101,7 +101,7 @@ def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, bor
     flight = recovery.flight
     while True:
         over = Event()
-        part = flight.ask(born, over.set)
+        part = flight.ask(born, over.set, blocking=True)
         if part is Part.SKIP:
             return True
         if part is Part.LEAD:

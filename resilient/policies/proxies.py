@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any
 
 import wrapt
@@ -24,6 +24,11 @@ class _GuardedObject(wrapt.ObjectProxy[Any]):
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self._self_guarded(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        # In a class body it is a method if the object itself would be one, as functools.lru_cache's is.
+        binds = instance is not None and hasattr(type(self.__wrapped__), "__get__")
+        return MethodType(self, instance) if binds else self
 
 
 class _GuardedMethods(wrapt.ObjectProxy[Any]):

@@ -212,6 +212,22 @@ def test_a_thread_and_a_task_share_one_recovery(loop: str) -> None:
     assert ["reconnect"] == performed
 
 
+def test_a_blocking_call_inside_a_loop_does_not_wait_for_a_task_of_that_loop() -> None:
+    """A blocking call that fails while a task of its own thread recovers just tries again."""
+
+    async def main() -> list[Any]:
+        async def reconnect() -> None:
+            await turn()
+
+        policy = Retry(on=RECONNECT, backoff=AT_ONCE, recovery=Recovery(reconnect=reconnect))
+        leading = asyncio.create_task(policy.call(Script("fail", 1).call_async))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return [policy.call(Script("fail", 2)), await leading]
+
+    assert [2, 1] == asyncio.run(main())
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 class TestTimeLimits:
     """Limits of async calls cut them off, by virtual time."""

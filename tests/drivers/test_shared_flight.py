@@ -38,6 +38,19 @@ def test_a_leader_never_waits_for_itself() -> None:
     assert Part.JOIN is flight.ask(0, print)
 
 
+def test_a_blocking_caller_never_waits_for_a_task_of_its_own_thread() -> None:
+    """It would block the very loop that recovers."""
+    flight = SharedFlight(0)
+    assert Part.LEAD is flight.ask(0, print)
+    assert Part.SKIP is flight.ask(0, print, blocking=True)
+    assert Part.JOIN is flight.ask(0, print)
+    parts: list[Part] = []
+    other = threading.Thread(target=lambda: parts.append(flight.ask(0, print, blocking=True)))
+    other.start()
+    other.join()
+    assert [Part.JOIN] == parts
+
+
 def test_hold_is_the_flights() -> None:
     """The throttle counts from the end of the last recovery."""
     flight = SharedFlight(5)

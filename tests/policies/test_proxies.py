@@ -1,6 +1,7 @@
 """Whole client objects, and code of others at import."""
 
 import asyncio
+import functools
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -162,6 +163,28 @@ def test_a_callable_object_keeps_its_type() -> None:
     """Only its call is guarded."""
     guarded = policy(Script("fail", 7))
     assert (7, 2, True) == (guarded(), guarded.calls, isinstance(guarded, Script))
+
+
+class Cached:
+    calls = 0
+
+    @policy
+    @functools.lru_cache  # noqa: B019
+    def method(self, key: str) -> str:
+        type(self).calls += 1
+        if type(self).calls == 1:
+            raise ConnectionError
+        return key
+
+    script = policy(Script("fail", 7))
+
+
+def test_what_binds_in_a_class_still_binds() -> None:
+    """A cached method gets its self and keeps its cache; a callable object is no method, guarded or not."""
+    cached = Cached()
+    assert ("k", "k", 2) == (cached.method("k"), cached.method("k"), Cached.calls)
+    assert 1 == Cached.method.cache_info().hits  # type: ignore[attr-defined]
+    assert 7 == cached.script()
 
 
 MODULE = """
