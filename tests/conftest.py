@@ -9,11 +9,11 @@ import pytest
 
 import resilient.policies.proxies  # noqa: F401  # loaded on first use: whose test that is must not matter
 
-
 # A suite that a shell starts in the background inherits ignored signals, and would hand them on to every process that
 # its tests mean to interrupt.
-for inherited, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(inherited) is signal.SIG_IGN:
+for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    inherited = getattr(signal, name, None)  # Windows has no SIGHUP
+    if inherited is not None and signal.getsignal(inherited) is signal.SIG_IGN:
         signal.signal(inherited, usual)
 
 
