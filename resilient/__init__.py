@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from resilient.core.action import Verdict as Verdict
     from resilient.core.backoff import Backoff as Backoff
     from resilient.core.classify import Classifier as Classifier
-    from resilient.core.classify import Rule as Rule
     from resilient.core.duration import Duration as Duration
     from resilient.core.events import Event as Event
     from resilient.core.outcome import Outcome as Outcome
+    from resilient.core.rule import Rule as Rule
     from resilient.drivers.attempts import Attempt as Attempt
     from resilient.drivers.attempts import current_attempt as current_attempt
     from resilient.errors import AttemptTimeout as AttemptTimeout
@@ -52,7 +52,7 @@ _HOMES = {
     "Recovery": "policies.recovery",
     "ResilientError": "errors",
     "Retry": "policies.retry",
-    "Rule": "core.classify",
+    "Rule": "core.rule",
     "Verdict": "core.action",
     "backoff": "core.backoff:",
     "catch": "policies.catch",

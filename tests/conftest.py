@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-import resilient.policies.proxies  # noqa: F401  # loaded on first use: whose test that is must not matter
+# Loaded on first use: whose test that is must not matter.
+import resilient.drivers.asyncio_backend
+import resilient.policies.proxies
+
+with suppress(ImportError):
+    import resilient.drivers.trio_backend  # noqa: F401
 
 # A suite that a shell starts in the background inherits ignored signals, and would hand them on to every process that
 # its tests mean to interrupt.

@@ -14,13 +14,15 @@ from coverage import Coverage
 
 GATED = ("core", "drivers", "policies")
 # Drivers play one table together; what it executes counts for each of them.
-SHARED = {"drivers": "test_scenarios"}
+SHARED = {"drivers": ["test_scenarios"]}
+# Both event loops answer to the same tests.
+ALSO = {"asyncio_backend": ["test_backends"], "trio_backend": ["test_backends"]}
 
 
 def own_contexts(path: Path) -> list[str]:
     """Regular expressions of the contexts that count for a module."""
     package, name = path.parent.name, path.stem
-    tests = [f"test_{name}", *([SHARED[package]] if package in SHARED else [])]
+    tests = [f"test_{name}", *SHARED.get(package, []), *ALSO.get(name, [])]
     return ["^$", *(rf"^{package}\.{test}$" for test in tests)]
 
 

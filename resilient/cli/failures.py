@@ -18,7 +18,8 @@ from enum import IntEnum
 
 from resilient.cli.spans import spoken
 from resilient.core.action import Action
-from resilient.core.classify import Classifier, Rule
+from resilient.core.classify import Classifier
+from resilient.core.rule import Rule
 
 __all__ = [
     "CommandExited",

@@ -1,4 +1,4 @@
-"""Classification: an error in, a :class:`Verdict` out.
+"""Classification: an error in, a :class:`~resilient.core.action.Verdict` out.
 
 Rules are tried in order, like ``except`` clauses; the first that matches decides. A rule that can never be
 reached is an error where the classifier is made, not a surprise in production.
@@ -6,116 +6,19 @@ reached is an error where the classifier is made, not a surprise in production.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import cast
 
-from resilient.core.action import SEVERITY, Action, Verdict, check_limits, checked_action
-from resilient.core.backoff import Backoff
-from resilient.core.duration import Duration, seconds
-from resilient.core.naming import check_dotted_name, is_named
+from resilient.core.action import SEVERITY, Action, Verdict
+from resilient.core.reach import is_covered
+from resilient.core.rule import Predicate, Rule
 
-__all__ = ["Classifier", "ErrorTarget", "Rule", "classifier_of"]
-
-ErrorTarget: TypeAlias = type[Exception] | str
-"""An error class, or the dotted name of one."""
-
-# A hook sees whichever error its rule matched, so its author may declare a narrower parameter than Exception.
-Predicate: TypeAlias = Callable[[Any], bool]
-DelayOf: TypeAlias = Callable[[Any], Duration | None]
+__all__ = ["Classifier", "classifier_of"]
 
 FAIL = Verdict(Action.FAIL)
 
 MOST_PLAIN = 256  # classes that a classifier remembers; a program that makes classes on the fly must not fill it
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One clause of a classifier: which errors, and what they call for.
-
-    Args:
-        on: an error class, its dotted name (matched along the error's MRO, importing nothing), or a tuple
-            of either.
-        action: what a match calls for.
-        category: the kind of trouble; attempts and waits are counted by it within a call.
-        when: a predicate of the error that must hold too.
-        message: a text that the error's message must contain, in any case.
-        delay: seconds to wait, or a function of the error that gives them (None: no hint in this one).
-        attempts: calls in all while this category keeps failing, >= 1.
-        backoff: the waits of this category.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong type or out of range.
-    """
-
-    on: ErrorTarget | tuple[ErrorTarget, ...]
-    action: Action = Action.RETRY
-    category: str = field(default="", kw_only=True)
-    when: Predicate | None = field(default=None, kw_only=True)
-    message: str | None = field(default=None, kw_only=True)
-    delay: Duration | DelayOf | None = field(default=None, kw_only=True)
-    attempts: int | None = field(default=None, kw_only=True)
-    backoff: Backoff | None = field(default=None, kw_only=True)
-    judge: Predicate | None = field(default=None, kw_only=True, repr=False)
-    verdict: Verdict = field(init=False, compare=False, repr=False)
-    classes: tuple[type[Exception], ...] = field(init=False, compare=False, repr=False)
-    names: tuple[str, ...] = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        fix = object.__setattr__
-        targets = self.on if isinstance(self.on, tuple) else (self.on,)
-        if not targets and self.judge is None:
-            raise ValueError("on must name at least one error, got ()")
-        fix(self, "on", tuple(_checked_target(target) for target in targets))
-        fix(self, "action", checked_action(self.action))
-        check_limits(self.category, self.attempts, self.backoff)
-        _check_hook("when", self.when)
-        if self.message is not None and not (isinstance(self.message, str) and self.message):
-            raise ValueError(f"message must be a text to look for, got {self.message!r}")
-        if not callable(self.delay) and self.delay is not None:
-            fix(self, "delay", seconds("delay", self.delay))
-        fixed = None if callable(self.delay) else self.delay
-        fix(self, "verdict", Verdict(self.action, self.category, fixed, self.attempts, self.backoff))
-        fix(self, "classes", tuple(target for target in targets if not isinstance(target, str)))
-        fix(self, "names", tuple(target for target in targets if isinstance(target, str)))
-
-    @classmethod
-    def result(
-        cls,
-        predicate: Predicate,
-        action: Action = Action.RETRY,
-        *,
-        category: str = "",
-        delay: Duration | DelayOf | None = None,
-        attempts: int | None = None,
-        backoff: Backoff | None = None,
-    ) -> Rule:
-        """A rule that judges a returned value instead of an error.
-
-        Args:
-            predicate: says of a value whether it is as bad as an error.
-
-        When attempts run out, the last value is returned as it is.
-        """
-        if not callable(predicate):
-            raise TypeError(f"predicate must be a function of the result, got {predicate!r}")
-        limits = {"category": category, "delay": delay, "attempts": attempts, "backoff": backoff}
-        return cls((), action, judge=predicate, **limits)  # type: ignore[arg-type]  # checked in __post_init__
-
-    def matches(self, error: Exception) -> bool:
-        """Whether the rule speaks of this error."""
-        return (
-            (isinstance(error, self.classes) or any(is_named(type(error), name) for name in self.names))
-            and (self.message is None or self.message.lower() in str(error).lower())
-            and (self.when is None or bool(self.when(error)))
-        )
-
-    def verdict_on(self, subject: object) -> Verdict:
-        """The verdict, its delay read from the error (or the result) that matched."""
-        if not callable(self.delay):
-            return self.verdict
-        hint = self.delay(subject)
-        return self.verdict if hint is None else replace(self.verdict, delay=hint)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -141,7 +44,7 @@ class Classifier:
         for position, rule in enumerate(rules):
             if not isinstance(rule, Rule):
                 raise TypeError(f"rules must be Rule objects, got {rule!r}")
-            if _is_covered(rule, rules[:position]):
+            if is_covered(rule, rules[:position]):
                 raise ValueError(f"rule {position + 1} can never be reached, earlier rules match all it does: {rule!r}")
         if not isinstance(otherwise, Verdict):
             raise TypeError(f"otherwise must be a Verdict, got {otherwise!r}")
@@ -177,7 +80,7 @@ class Classifier:
 
     def _match_group(self, group: ExceptionGroup[Exception]) -> Verdict | None:
         for rule in self.rules:
-            if _names_groups(rule) and rule.matches(group):
+            if rule.names_groups and rule.matches(group):
                 return rule.verdict_on(group)
         verdicts = [self.match(leaf) for leaf in _leaves(group)]
         if all(verdict is None for verdict in verdicts):
@@ -193,7 +96,7 @@ class Classifier:
             return NotImplemented
         rules = list(self.rules)
         for rule in other.rules:
-            if not _is_covered(rule, rules):
+            if not is_covered(rule, rules):
                 rules.append(rule)
         return Classifier(*rules, otherwise=self.otherwise if other.otherwise == FAIL else other.otherwise)
 
@@ -228,14 +131,9 @@ class _PlainRetries(dict[type[Exception], None]):
             return
         for rule in self._rules:
             if issubclass(kind, rule.classes):
-                if _is_plain(rule):
+                if rule.is_plain:
                     self[kind] = None
                 return
-
-
-def _is_plain(rule: Rule) -> bool:
-    settings = (rule.when, rule.message, rule.delay, rule.attempts, rule.backoff)
-    return rule.action in (Action.RETRY, Action.WAIT) and all(setting is None for setting in settings)
 
 
 def classifier_of(on: object) -> Classifier:
@@ -261,50 +159,6 @@ def classifier_of(on: object) -> Classifier:
 
 def _rebuilt(rules: tuple[Rule, ...], otherwise: Verdict) -> Classifier:
     return Classifier(*rules, otherwise=otherwise)
-
-
-def _checked_target(target: object) -> ErrorTarget:
-    if isinstance(target, str):
-        return check_dotted_name("on", target)
-    if not (isinstance(target, type) and issubclass(target, BaseException)):
-        raise TypeError(f"on must be error classes or their dotted names, got {target!r}")
-    if not issubclass(target, Exception):
-        raise ValueError(
-            f"on must be a kind of Exception, got {target.__name__}: cancellation and exits are never classified"
-        )
-    return target
-
-
-def _check_hook(name: str, hook: object) -> None:
-    if hook is not None and not callable(hook):
-        raise TypeError(f"{name} must be a function of the error, got {hook!r}")
-
-
-def _is_covered(rule: Rule, earlier: tuple[Rule, ...] | list[Rule]) -> bool:
-    """Whether earlier rules match everything that a rule does."""
-    rivals = [other for other in earlier if _asks_no_more(other, rule)]
-    if rule.judge is not None:
-        return any(other.judge == rule.judge for other in rivals)
-    targets: tuple[ErrorTarget, ...] = (*rule.classes, *rule.names)
-    return all(any(_takes(other, target) for other in rivals) for target in targets)
-
-
-def _asks_no_more(rule: Rule, than: Rule) -> bool:
-    same_when = rule.when is None or rule.when == than.when
-    wanted, given = (rule.message or "").lower(), (than.message or "").lower()
-    return same_when and wanted in given
-
-
-def _takes(rule: Rule, target: ErrorTarget) -> bool:
-    if isinstance(target, str):
-        return target in rule.names or Exception in rule.classes
-    if issubclass(target, BaseExceptionGroup) and not _names_groups(rule):
-        return False  # a rule that names groups is asked before the leaves, wherever it stands
-    return issubclass(target, rule.classes) or any(is_named(target, name) for name in rule.names)
-
-
-def _names_groups(rule: Rule) -> bool:
-    return any(issubclass(kind, BaseExceptionGroup) for kind in rule.classes)
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:

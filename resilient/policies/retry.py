@@ -11,10 +11,11 @@ from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, 
 from resilient.core import backoff as backoffs
 from resilient.core.backoff import Backoff
 from resilient.core.budget import Budget
-from resilient.core.classify import Classifier, ErrorTarget, Predicate, Rule, classifier_of
+from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, whole
 from resilient.core.events import AttemptFailed, Event
 from resilient.core.outcome import Outcome
+from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
 from resilient.drivers import aio, streams, sync
 from resilient.drivers.attempts import AsyncAttempts, Attempts

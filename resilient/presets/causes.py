@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from resilient.core.classify import Predicate
 from resilient.core.naming import is_named
+from resilient.core.rule import Predicate
 
 __all__ = ["CausedBy", "causes"]
 

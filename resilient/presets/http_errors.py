@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from resilient.core.action import Action
-from resilient.core.classify import Classifier, Rule
+from resilient.core.classify import Classifier
+from resilient.core.rule import Rule
 from resilient.presets.causes import CausedBy
 from resilient.presets.http_statuses import REFUSED, STATUS_ERRORS, TROUBLED, rules_for
 from resilient.presets.socket_errors import HANDSHAKES, LONG_SHOT, SOCKETS, is_temporary

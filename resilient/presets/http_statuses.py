@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from resilient.core.action import Action
-from resilient.core.classify import Rule
 from resilient.core.naming import is_named
+from resilient.core.rule import Rule
 from resilient.presets.server_hints import retry_after
 
 __all__ = ["REFUSED", "STATUS_ERRORS", "TROUBLED", "Answer", "rules_for"]

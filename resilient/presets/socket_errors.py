@@ -21,7 +21,8 @@ import sys
 from dataclasses import dataclass
 
 from resilient.core.action import Action
-from resilient.core.classify import Classifier, Rule
+from resilient.core.classify import Classifier
+from resilient.core.rule import Rule
 
 __all__ = ["LONG_SHOT", "SOCKETS", "is_temporary"]
 

@@ -8,7 +8,8 @@ from operator import or_
 from typing import Any
 
 from resilient.core.action import Verdict, checked_action
-from resilient.core.classify import Classifier, Rule, classifier_of
+from resilient.core.classify import Classifier, classifier_of
+from resilient.core.rule import Rule
 from resilient.settings.table import Table, suggestion
 from resilient.settings.waits import as_seconds, read_curve
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from resilient.core import backoff
 from resilient.core.action import Action, Verdict
 from resilient.core.backoff import Backoff
-from resilient.core.classify import Classifier, Rule
+from resilient.core.classify import Classifier
+from resilient.core.rule import Rule
 from resilient.core.run import Limit, Plan, Run, Stop, gave_up_text, remaining
 from resilient.errors import AttemptTimeout, DeadlineExceeded
 

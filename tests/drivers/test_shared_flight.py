@@ -72,4 +72,5 @@ def test_of_fifty_threads_one_leads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    assert Part.SKIP is flight.ask(-1, print)
     assert [1, 49] == [parts.count(Part.LEAD), parts.count(Part.JOIN)]

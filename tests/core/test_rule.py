@@ -1,0 +1,99 @@
+"""Rules: which errors, and what they call for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resilient.core.action import Action, Verdict
+from resilient.core.rule import Rule
+
+
+def is_even(error: Exception) -> bool:
+    return len(error.args) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "matches"),
+    [
+        (Rule(OSError), OSError(), True),
+        (Rule((KeyError, OSError)), ConnectionError(), True),
+        (Rule("builtins.OSError"), ConnectionError(), True),
+        (Rule((KeyError, "builtins.ValueError")), UnicodeError(), True),
+        (Rule(OSError), ValueError(), False),
+        (Rule(Exception, message="Proxy"), OSError("no proxy there"), True),
+        (Rule(Exception, message="proxy"), OSError("no PROXY there"), True),
+        (Rule(Exception, message="proxy"), OSError("refused"), False),
+        (Rule(Exception, when=is_even), OSError(1, "x"), True),
+        (Rule(Exception, when=is_even), ValueError(1), False),
+        (Rule(OSError, when=is_even, message="x"), OSError(1, "x"), True),
+        (Rule(OSError, when=is_even, message="y"), OSError(1, "x"), False),
+    ],
+)
+def test_all_conditions_must_hold(rule: Rule, error: Exception, matches: bool) -> None:
+    """Class or name, message and predicate together."""
+    assert matches is rule.matches(error)
+
+
+@pytest.mark.parametrize(
+    ("rule", "plain"),
+    [
+        (Rule(OSError), True),
+        (Rule(OSError, Action.WAIT), True),
+        (Rule(OSError, Action.RECONNECT), False),
+        (Rule(OSError, message="x"), False),
+        (Rule(OSError, delay=1), False),
+    ],
+)
+def test_a_plain_rule_says_nothing_but_retry(rule: Rule, plain: bool) -> None:
+    """Whatever the error of its classes."""
+    assert plain is rule.is_plain
+
+
+def test_a_rule_may_name_groups() -> None:
+    """By the class of a group."""
+    assert (True, False) == (Rule(ExceptionGroup).names_groups, Rule(Exception).names_groups)
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    [(7, 7.0), (lambda error: len(error.args), 2.0), (lambda error: None, None), (0, 0.0)],
+)
+def test_the_verdict_has_the_delay(delay: Any, expected: float | None) -> None:
+    """Fixed, or read from the error."""
+    assert expected == Rule(OSError, Action.WAIT, delay=delay).verdict_on(OSError(1, "x")).seconds
+
+
+def test_a_result_rule_judges_and_never_matches() -> None:
+    """It has a predicate of values instead of classes."""
+    rule = Rule.result(is_even, Action.WAIT, delay=3)
+    assert (False, ()) == (rule.matches(OSError()), rule.on)
+    assert Verdict(Action.WAIT, delay=3) == rule.verdict_on("bad")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Rule(3), TypeError, "on must be error classes or their dotted names, got 3"),
+        (lambda: Rule(int), TypeError, "on must be error classes"),
+        (lambda: Rule(KeyboardInterrupt), ValueError, "cancellation and exits are never classified"),
+        (lambda: Rule(BaseException), ValueError, "on must be a kind of Exception, got BaseException"),
+        (lambda: Rule(()), ValueError, "on must name at least one error"),
+        (lambda: Rule("OSError"), ValueError, "on must name a module and a class"),
+        (lambda: Rule(OSError, "jump"), ValueError, "action must be one of"),
+        (lambda: Rule(OSError, category=1), TypeError, "category must be a str"),
+        (lambda: Rule(OSError, when=3), TypeError, "when must be a function of the error, got 3"),
+        (lambda: Rule(OSError, message=""), ValueError, "message must be a text to look for, got ''"),
+        (lambda: Rule(OSError, message=3), ValueError, "message must be a text to look for, got 3"),
+        (lambda: Rule(OSError, delay=-1), ValueError, "delay must be >= 0 s"),
+        (lambda: Rule(OSError, delay="1"), TypeError, "delay must be seconds"),
+        (lambda: Rule(OSError, attempts=0), ValueError, "attempts must be >= 1"),
+        (lambda: Rule(OSError, backoff=1), TypeError, "backoff must be a Backoff"),
+        (lambda: Rule.result(3), TypeError, "predicate must be a function of the result, got 3"),
+        (lambda: Rule.result(is_even, attempts=0), ValueError, "attempts must be >= 1"),
+    ],
+)
+def test_bad_settings_say_which(make: Callable[[], Any], error: type[Exception], message: str) -> None:
+    """Every argument is named, with its value."""
+    with pytest.raises(error, match=message):
+        make()
