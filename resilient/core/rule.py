@@ -21,7 +21,7 @@ Predicate: TypeAlias = Callable[[Any], bool]
 DelayOf: TypeAlias = Callable[[Any], Duration | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rule:
     """One clause of a classifier: which errors, and what they call for.
 
@@ -108,6 +108,18 @@ class Rule:
             return self.verdict
         hint = self.delay(subject)
         return self.verdict if hint is None else replace(self.verdict, delay=hint)
+
+    def __repr__(self) -> str:
+        targets = [kind.__name__ for kind in self.classes] + [repr(name) for name in self.names]
+        on = targets[0] if len(targets) == 1 else f"({', '.join(targets)})"
+        asked = {"category": "", "when": None, "message": None, "delay": None, "attempts": None, "backoff": None}
+        told = [f"{name}={getattr(self, name)!r}" for name, usual in asked.items() if getattr(self, name) != usual]
+        said = [f"Action.{self.action.name}", *told]
+        return (
+            f"Rule({', '.join([on, *said])})"
+            if self.judge is None
+            else f"Rule.result({', '.join([repr(self.judge), *said])})"
+        )
 
     @property
     def names_groups(self) -> bool:

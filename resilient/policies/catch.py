@@ -49,7 +49,7 @@ class Caught:
 _OPEN: dict[int, list[tuple[int, Caught]]] = {}
 
 
-@dataclass(frozen=True)  # no slots: Catch[int](...) sets an attribute of its own
+@dataclass(frozen=True, repr=False)  # no slots: Catch[int](...) sets an attribute of its own
 class Catch(Frozen, Generic[D]):
     """Catches what a call or a block raises, tells it as a :class:`~resilient.events.Panic`, and goes on.
 

@@ -18,6 +18,15 @@ class Frozen:
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        """The settings that are not the usual ones."""
+        told = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+            if field.init and getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         settings = {field.name: getattr(self, field.name) for field in fields(self) if field.init}  # type: ignore[arg-type]  # subclasses are dataclasses
         return _remade, (type(self), settings)

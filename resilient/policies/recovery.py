@@ -18,7 +18,7 @@ Handler: TypeAlias = Callable[[], object]
 
 
 @by_name("Recovery(reconnect=client.reconnect)")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Recovery(Frozen):
     """How to recover a resource: one handler for each action.
 

@@ -64,7 +64,7 @@ class RetrySettings(TypedDict, total=False):
 
 
 @by_name("@retry(on=ConnectionError)")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Retry(Frozen):
     """Tries again what a classifier says is worth trying again, after waiting and recovering as it says.
 

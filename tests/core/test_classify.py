@@ -136,9 +136,8 @@ def test_a_classifier_is_a_value() -> None:
     assert one == pickle.loads(pickle.dumps(one))
     assert hash(one) == hash(pickle.loads(pickle.dumps(one)))
     assert one != Classifier(Rule(OSError, Action.RECONNECT))
-    assert repr(one).startswith("Classifier(Rule(on=(<class 'OSError'>,)")
-    assert "otherwise=" in repr(one)
-    assert "otherwise" not in repr(Classifier(Rule(OSError)))
+    assert repr(one).startswith("Classifier(Rule(OSError, Action.RECONNECT), otherwise=Verdict(")
+    assert "Classifier(Rule(OSError, Action.RETRY))" == repr(Classifier(Rule(OSError)))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,23 @@ def test_a_plain_rule_says_nothing_but_retry(rule: Rule, plain: bool) -> None:
     assert plain is rule.is_plain
 
 
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (Rule(OSError), "Rule(OSError, Action.RETRY)"),
+        (Rule("httpx.ReadError", Action.WAIT), "Rule('httpx.ReadError', Action.WAIT)"),
+        (
+            Rule((OSError, "a.B"), category="x", delay=0),
+            "Rule((OSError, 'a.B'), Action.RETRY, category='x', delay=0.0)",
+        ),
+        (Rule.result(bool, attempts=2), "Rule.result(<class 'bool'>, Action.RETRY, attempts=2)"),
+    ],
+)
+def test_a_rule_shows_what_it_says(rule: Rule, text: str) -> None:
+    """And not what it does not."""
+    assert text == repr(rule)
+
+
 def test_a_rule_may_name_groups() -> None:
     """By the class of a group."""
     assert (True, False) == (Rule(ExceptionGroup).names_groups, Rule(Exception).names_groups)

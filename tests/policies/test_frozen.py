@@ -23,6 +23,15 @@ def test_arguments_by_position_are_taught() -> None:
         Thing(4)  # type: ignore[misc]
 
 
+def test_a_policy_shows_what_is_unusual() -> None:
+    """Settings left alone are left out."""
+    from resilient import Catch, Recovery, Retry
+
+    assert "Retry(on=Classifier(Rule(OSError, Action.RETRY)), attempts=None)" == repr(Retry(on=OSError, attempts=None))
+    assert "Recovery(throttle=5.0)" == repr(Recovery(throttle=5))
+    assert repr(Catch("x", default=3)).startswith("Catch(name='x', default=3")
+
+
 def test_a_remade_policy_has_all_its_settings() -> None:
     """Pickling goes through the constructor, so that shared state is made anew."""
     from resilient import Retry
