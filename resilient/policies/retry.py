@@ -253,10 +253,11 @@ class _Record:
 
     async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
         try:
-            value = await call
+            return self.outcome(None, await call)
         except Exception as error:
             return self.outcome(error, None)
-        return self.outcome(None, value)
+        finally:
+            del self, call  # likewise
 
 
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
