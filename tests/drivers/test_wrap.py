@@ -136,8 +136,8 @@ def test_parameters_are_real_not_just_shown() -> None:
     """The wrapper itself has the parameters and the very same defaults."""
     wrapper = guard(every_kind)
     assert every_kind.__code__.co_varnames[:7] == wrapper.__code__.co_varnames[:7]
-    assert wrapper.__defaults__ is every_kind.__defaults__
-    assert wrapper.__kwdefaults__ is every_kind.__kwdefaults__
+    assert (SENTINEL,) == wrapper.__defaults__
+    assert {"e": SENTINEL} == wrapper.__kwdefaults__
     assert SENTINEL is wrapper(1, 2, d=3)[2]
 
 
