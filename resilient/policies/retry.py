@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine
-from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from resilient.core import backoff as backoffs
 from resilient.core.backoff import Backoff
@@ -27,6 +27,9 @@ from resilient.observe.listeners import Listener
 from resilient.policies.frozen import Frozen, by_name
 from resilient.policies.guarding import check_kind, decorated
 from resilient.policies.recovery import Recovery
+
+if TYPE_CHECKING:
+    from resilient.policies.proxies import Patch
 
 __all__ = ["DEFAULT_BACKOFF", "OnErrors", "Retry", "retry"]
 
@@ -185,7 +188,7 @@ class Retry(Frozen):
 
         return cast("C", guarded_methods(client, self, methods))
 
-    def patch(self, target: str) -> Any:
+    def patch(self, target: str) -> Patch:
         """Guards a function of somebody else's module, now or as soon as that module is imported.
 
         Args:
