@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
-from resilient.core.duration import Duration, seconds
+from resilient.core.duration import Duration, seconds, whole
 
 __all__ = [
     "Backoff",
@@ -53,8 +53,7 @@ class Backoff:
 
     def delay(self, n: int) -> float:
         """The wait before retry ``n`` (n >= 1) without its jitter, seconds; O(1), finite for any n."""
-        if n < 1:
-            raise ValueError(f"n must be >= 1, got {n!r}")
+        whole("n", n, least=1)
         curve = CURVES[self.shape](self, min(n, LAST_DISTINCT_RETRY))
         return max(self.least, curve if self.cap is None else min(curve, self.cap))
 

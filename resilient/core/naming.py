@@ -28,7 +28,7 @@ def is_named(kind: type[object], dotted: str) -> bool:
 def _names(kind: type[Any]) -> frozenset[str]:
     names: set[str] = set()
     for base in kind.__mro__:
-        parts = base.__module__.split(".")
+        parts = str(base.__module__ or "").split(".")
         names.update(".".join((*parts[:depth], base.__qualname__)) for depth in range(1, len(parts) + 1))
     return frozenset(names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -20,6 +21,8 @@ ErrorTarget: TypeAlias = type[Exception] | str
 Predicate: TypeAlias = Callable[[Any], bool]
 DelayOf: TypeAlias = Callable[[Any], Duration | None]
 
+GROUPS = frozenset({"builtins.ExceptionGroup", "builtins.BaseExceptionGroup"})
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Rule:
@@ -32,7 +35,8 @@ class Rule:
         category: the kind of trouble; attempts and waits are counted by it within a call.
         when: a predicate of the error that must hold too.
         message: a text that the error's message must contain, in any case.
-        delay: seconds to wait, or a function of the error that gives them (None: no hint in this one).
+        delay: seconds to wait, or a function of the error that gives them (None, a negative number or one that
+            is not finite: no hint in this one).
         attempts: calls in all while this category keeps failing, >= 1.
         backoff: the waits of this category.
 
@@ -98,7 +102,7 @@ class Rule:
         """Whether the rule speaks of this error."""
         return (
             (isinstance(error, self.classes) or any(is_named(type(error), name) for name in self.names))
-            and (self.message is None or self.message.lower() in str(error).lower())
+            and (self.message is None or self.message.lower() in _message_of(error))
             and (self.when is None or bool(self.when(error)))
         )
 
@@ -107,7 +111,9 @@ class Rule:
         if not callable(self.delay):
             return self.verdict
         hint = self.delay(subject)
-        return self.verdict if hint is None else replace(self.verdict, delay=hint)
+        if hint is None or (isinstance(hint, (int, float)) and not 0 <= hint < math.inf):
+            return self.verdict  # nonsense from a server is no hint, and no reason to lose the error
+        return replace(self.verdict, delay=hint)
 
     def __repr__(self) -> str:
         targets = [kind.__name__ for kind in self.classes] + [repr(name) for name in self.names]
@@ -124,13 +130,20 @@ class Rule:
     @property
     def names_groups(self) -> bool:
         """Whether it speaks of exception groups themselves, not of the errors in them."""
-        return any(issubclass(kind, BaseExceptionGroup) for kind in self.classes)
+        return any(issubclass(kind, BaseExceptionGroup) for kind in self.classes) or not GROUPS.isdisjoint(self.names)
 
     @property
     def is_plain(self) -> bool:
         """Whether it says RETRY or WAIT and nothing else, whatever the error of its classes."""
         settings = (self.when, self.message, self.delay, self.attempts, self.backoff)
         return self.action in (Action.RETRY, Action.WAIT) and all(setting is None for setting in settings)
+
+
+def _message_of(error: Exception) -> str:
+    try:
+        return str(error).lower()
+    except Exception:  # an error that cannot say what it is has no message to look for
+        return ""
 
 
 def _checked_target(target: object) -> ErrorTarget:

@@ -184,11 +184,11 @@ class Run:
 
     def limit(self, now: float) -> Limit | None:
         """How long an attempt that begins now may take; None if nothing limits it."""
-        each, deadline = self.plan.attempt_timeout, self.deadline
-        if deadline is not None:
-            left = max(0.0, deadline - now)
+        each, timeout = self.plan.attempt_timeout, self.plan.timeout
+        if timeout is not None:
+            left = max(0.0, self.started + timeout - now)
             if each is None or left <= each:
-                return Limit(left, deadline - self.started, DeadlineExceeded)
+                return Limit(left, timeout, DeadlineExceeded)
         return None if each is None else Limit(each, each, AttemptTimeout)
 
     def overdue(self, now: float) -> bool:
@@ -213,7 +213,7 @@ class Run:
     def _next_wait(self, verdict: Verdict, rng: Rng) -> float | None:
         """Seconds before the next attempt, or None: this category has had its attempts."""
         key, n, backoff = None, self.failures, self.plan.backoff
-        if verdict.attempts is not None or verdict.backoff is not None:
+        if verdict.category or verdict.attempts is not None or verdict.backoff is not None:
             key, count = self._count(verdict)
             if verdict.attempts is not None and count >= verdict.attempts:
                 return None

@@ -118,18 +118,19 @@ def _watch(loop: asyncio.AbstractEventLoop, look: Callable[[], bool]) -> None:
             looks.append(look)
         return
     _watched[loop] = looks = [look]
+    loop.call_soon(_turn, loop, looks, 0)
+
+
+def _turn(loop: asyncio.AbstractEventLoop, looks: list[Callable[[], bool]], quiet: int) -> None:
+    """One look at a loop that has been quiet for so many turns."""
     ready: Any = getattr(loop, "_ready", None)  # uvloop does not show its queue: there, turns alone must do
-
-    def turn(quiet: int) -> None:
-        quiet = 0 if ready else quiet + 1
-        if quiet > QUIET_TURNS:
-            quiet, looks[:] = 0, [look for look in looks if look()]
-            if not looks:
-                del _watched[loop]
-                return
-        loop.call_soon(turn, quiet)
-
-    loop.call_soon(turn, 0)
+    quiet = 0 if ready else quiet + 1
+    if quiet > QUIET_TURNS:
+        quiet, looks[:] = 0, [look for look in looks if look()]
+        if not looks:
+            del _watched[loop]
+            return
+    loop.call_soon(_turn, loop, looks, quiet)
 
 
 ASYNCIO = AsyncioBackend()

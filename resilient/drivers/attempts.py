@@ -190,8 +190,9 @@ _STREAM = (streams.stream.__code__, streams.async_stream.__code__)
 def current_attempt() -> Attempt | None:
     """The attempt that runs now, or None outside any guarded call.
 
-    The innermost one on this call stack; from a task or thread that copied the context, the block around it.
-    It is found by walking the stack, so that calls which never ask pay nothing for it.
+    The innermost one on this call stack. It is found by walking the stack, so that calls which never ask pay
+    nothing for it; a task or a thread that the call starts has a stack of its own, and finds only a block around it.
+    Ask before you start one, and hand on what it needs.
     """
     block = _BLOCK.get()
     frame: FrameType | None = sys._getframe(1)

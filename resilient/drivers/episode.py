@@ -35,6 +35,9 @@ __all__ = ["Episode", "Guard", "Recoverer", "name_of", "outer_cut"]
 E = TypeVar("E", bound=BaseException)
 
 
+MOST_NOTES = 16  # on one error: an object that is raised again and again must not grow for ever
+
+
 class Recoverer(Protocol):
     """What a driver needs of a ``Recovery``."""
 
@@ -170,10 +173,10 @@ class Episode(Run):
         """How long the leader of a recovery must wait before its handler runs, seconds."""
         return flight.hold(self.clock.now()) if SWITCHES.waits else 0.0
 
-    def too_late(self, error: Exception | None, ahead: float = 0.0) -> bool:
-        """Whether the time ran out (``ahead`` seconds from now) before the next attempt could begin."""
+    def too_late(self, error: Exception | None, ahead: float = 0.0, *, surely: bool = False) -> bool:
+        """Whether the time ran out (``ahead`` seconds from now, or surely) before the next attempt could begin."""
         now = self.clock.now()
-        if not self.overdue(now + ahead):
+        if not (surely or self.overdue(now + ahead)):
             return False
         self._give_up(self.late(), error, now)
         return True
@@ -218,8 +221,9 @@ class Episode(Run):
         reason = gave_up_text(self.failures, elapsed, why)
         if error is not None:
             outer_cut(error)
-            with suppress(Exception):  # an error whose attributes are frozen takes no note
-                error.add_note(reason)
+            if len(getattr(error, "__notes__", ())) < MOST_NOTES:
+                with suppress(Exception):  # an error whose attributes are frozen takes no note
+                    error.add_note(reason)
         listeners = hearers(self._own, WARNING if self.failures > 1 else INFO)
         if listeners:
             retry_at = None if stop.hint is None else now + stop.hint

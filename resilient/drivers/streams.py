@@ -61,7 +61,10 @@ class Passage:
     def open(self, begin: Callable[[Any], Any]) -> Any:
         """A fresh source: the call's, or the hook's (through ``iter`` or ``aiter``) once something got through."""
         if self._last and self._resume is not None:
-            self.source = begin(self._resume(*self._last, *self._args, **self._kwargs))
+            try:
+                self.source = begin(self._resume(*self._last, *self._args, **self._kwargs))
+            except (StopIteration, StopAsyncIteration) as error:
+                raise RuntimeError("the resume hook raised StopIteration") from error  # not the end of the stream
         else:
             self.source = self._call(*self._args, **self._kwargs)
         return self.source
@@ -163,7 +166,8 @@ async def async_stream(
                 raise failure
             passage.last_error = failure
         finally:
-            del failure  # a frame that holds the error it raised is a cycle
+            limit = None
+            del failure  # a frame that holds the error it raised is a cycle, and so is the limit that made it
         advance = _async_opener(passage)
 
 

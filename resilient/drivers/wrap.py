@@ -98,7 +98,7 @@ def wrap_eager(
     call: Callable[..., Any], run: Callable[..., Any], *, kind: Kind, names: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
     """A wrapper that hands the whole call over, as ``run(args, kwargs)``, where every attempt needs watching."""
-    return _compiled(call, _EAGER[kind], (), {"run": run}, names or {})
+    return _compiled(call, _EAGER[kind], ("stream", "item", "sent", "thrown"), {"run": run}, names or {})
 
 
 _SYNC = """\
@@ -137,12 +137,32 @@ _BY_KIND = {
 
 _HANDED_OVER = "def wrapper({parameters}):\n    return {run}(({positional}), {keywords})\n"
 
+# There is no ``yield from`` for async generators: this is what it would do.
+_ASYNC_GENERATOR = """\
+async def wrapper({parameters}):
+    {stream} = {run}(({positional}), {keywords})
+    try:
+        {item} = await anext({stream})
+        while True:
+            try:
+                {sent} = yield {item}
+            except GeneratorExit:
+                await {stream}.aclose()
+                raise
+            except BaseException as {thrown}:
+                {item} = await {stream}.athrow({thrown})
+            else:
+                {item} = await {stream}.asend({sent})
+    except StopAsyncIteration:
+        return
+"""
+
 _EAGER = {
     Kind.SYNC: _HANDED_OVER,
     Kind.EITHER: _HANDED_OVER,
     Kind.ASYNC: _HANDED_OVER.replace("def ", "async def ").replace("return ", "return await "),
     Kind.GENERATOR: _HANDED_OVER.replace("return ", "return (yield from ").replace("keywords})", "keywords}))"),
-    Kind.ASYNC_GENERATOR: _HANDED_OVER,
+    Kind.ASYNC_GENERATOR: _ASYNC_GENERATOR,
 }
 
 

@@ -7,6 +7,7 @@ that raises hurts nothing but itself; what it raised is logged.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from types import TracebackType
 from typing import TypeAlias
 
@@ -19,6 +20,7 @@ Listener: TypeAlias = Callable[[Event], object]
 
 # Replaced as a whole, never changed in place: readers need no lock.
 _everywhere: tuple[Listener, ...] = ()
+_changing = Lock()
 
 
 class Subscription:
@@ -32,10 +34,11 @@ class Subscription:
     def close(self) -> None:
         """Ends it; again does nothing."""
         global _everywhere
-        if self._listener is not None:
-            kept = list(_everywhere)
-            kept.remove(self._listener)
-            _everywhere, self._listener = tuple(kept), None
+        with _changing:
+            if self._listener is not None:
+                kept = list(_everywhere)
+                kept.remove(self._listener)
+                _everywhere, self._listener = tuple(kept), None
 
     def __enter__(self) -> Subscription:
         return self
@@ -58,7 +61,8 @@ def listen(listener: Listener) -> Subscription:
     global _everywhere
     if not callable(listener):
         raise TypeError(f"listener must be a function of an event, got {listener!r}")
-    _everywhere = (*_everywhere, listener)
+    with _changing:
+        _everywhere = (*_everywhere, listener)
     return Subscription(listener)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from threading import Lock
 from types import CoroutineType, TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -47,6 +48,7 @@ class Caught:
 # The open blocks of each policy (by its id), each with the frame that opened it: a shared policy holds nothing of
 # any of them, and generators and tasks that are suspended inside a block are not mixed up.
 _OPEN: dict[int, list[tuple[int, Caught]]] = {}
+_LOCK = Lock()  # held for a few assignments: threads may share a policy
 
 
 @dataclass(frozen=True, repr=False)  # no slots: Catch[int](...) sets an attribute of its own
@@ -99,7 +101,8 @@ class Catch(Frozen, Generic[D]):
 
     def __enter__(self) -> Caught:
         caught = Caught()
-        _OPEN.setdefault(id(self), []).append((id(sys._getframe(1)), caught))
+        with _LOCK:
+            _OPEN.setdefault(id(self), []).append((id(sys._getframe(1)), caught))
         return caught
 
     def __exit__(
@@ -113,13 +116,14 @@ class Catch(Frozen, Generic[D]):
         return True
 
     def _close(self, frame: int) -> Caught:
-        blocks = _OPEN[id(self)]
-        # An ExitStack enters and leaves from frames of its own: then it is the latest.
-        entry = next((entry for entry in reversed(blocks) if entry[0] == frame), blocks[-1])
-        blocks.remove(entry)
-        if not blocks:
-            _OPEN.pop(id(self), None)
-        return entry[1]
+        with _LOCK:
+            blocks = _OPEN[id(self)]
+            # An ExitStack enters and leaves from frames of its own: then it is the latest.
+            entry = next((entry for entry in reversed(blocks) if entry[0] == frame), blocks[-1])
+            blocks.remove(entry)
+            if not blocks:
+                del _OPEN[id(self)]
+            return entry[1]
 
     def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
         rescue = _rescue_async if kind is Kind.ASYNC else _rescue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -63,6 +64,8 @@ def check_kind(call: Callable[..., Any], *, policy: str, streams: bool) -> Kind:
             f"{name} is a generator function: calling it runs none of it, so {policy} would guard nothing. "
             f"{'Guard' if policy == 'catch' else instead} the function that makes each item"
         )
+    if streams and kind is Kind.EITHER:  # taken at its word; what gives no iterator fails at its first item
+        return Kind.ASYNC_GENERATOR if inspect.isasyncgenfunction(inspect.unwrap(call)) else Kind.GENERATOR
     if streams and kind in (Kind.SYNC, Kind.ASYNC):
         raise TypeError(f"{name} is no generator function: leave streaming=True out")
     return kind

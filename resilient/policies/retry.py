@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine, signature
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from resilient.core import backoff as backoffs
@@ -13,7 +13,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.budget import Budget
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, whole
-from resilient.core.events import AttemptFailed, Event
+from resilient.core.events import AttemptFailed, Event, RecoveryFailed
 from resilient.core.outcome import Outcome
 from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
@@ -86,7 +86,7 @@ class Retry(Frozen):
         name: for events and logs; the guarded function's name if empty.
         streaming: guards generator functions, until their first item is out; result rules have no say then.
         resume: continues a stream that broke after that: called with the last item delivered and the call's
-            own arguments, gives an iterator of what follows.
+            own arguments (those of positional parameters by position, defaults filled in), gives what follows.
         listeners: functions that are told every :data:`~resilient.Event` of this policy.
 
     Raises:
@@ -148,7 +148,10 @@ class Retry(Frozen):
             return cast("T", sync.begin(self, fn, args, kwargs))
         kind = check_kind(fn, policy="Retry", streams=self.streaming)
         if kind in _STREAMS:
-            return cast("T", _STREAMS[kind](self, fn, self.resume, args, kwargs))
+            # As a decorated function hands them on: positional ones by position, with their defaults.
+            bound = signature(fn).bind(*args, **kwargs)
+            bound.apply_defaults()
+            return cast("T", _STREAMS[kind](self, fn, self.resume, bound.args, bound.kwargs))
         if kind is Kind.ASYNC:
             return cast("T", aio.settle(self, fn, None, args, kwargs))
         return cast("T", sync.begin(self, fn, args, kwargs))
@@ -250,8 +253,9 @@ class _Record:
         if error is not None:
             outer_cut(error)
         for event in self._timeline:
-            if isinstance(event, AttemptFailed) and event.error is not None and event.error is not error:
-                event.error.__traceback__ = None  # nobody raises it any more, and its frames would be kept
+            past = event.error if isinstance(event, (AttemptFailed, RecoveryFailed)) else None
+            if past is not None and past is not error:
+                past.__traceback__ = None  # nobody raises it any more, and its frames would be kept
         return Outcome(value, error, _now() - self._started, tuple(self._timeline))
 
     async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:

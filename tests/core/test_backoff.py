@@ -194,6 +194,7 @@ def test_never_waits(made: Backoff, never: bool) -> None:
         (lambda: backoff.exponential(1, cap=2).floor(3), ValueError, r"floor must be <= cap \(2 s\), got 3"),
         (lambda: backoff.constant(1).floor(-1), ValueError, "floor must be >= 0 s"),
         (lambda: backoff.constant(1).delay(0), ValueError, "n must be >= 1, got 0"),
+        (lambda: backoff.constant(1).delay(1.5), TypeError, "n must be a whole number >= 1, got 1.5"),
     ],
 )
 def test_bad_settings_say_which(make: Callable[[], Any], error: type[Exception], message: str) -> None:

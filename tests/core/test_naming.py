@@ -53,6 +53,12 @@ def test_a_loaded_class_of_that_name_decides(monkeypatch: pytest.MonkeyPatch) ->
     assert (True, False) == (is_named(mine, "shop.Error"), is_named(other, "shop.Error"))
 
 
+def test_a_class_without_a_module_has_no_dotted_name() -> None:
+    """And does not break the matching of any."""
+    homeless = defined("Homeless", None)  # type: ignore[arg-type]
+    assert (False, True) == (is_named(homeless, "lib.Homeless"), is_named(homeless, "builtins.Exception"))
+
+
 def test_nothing_is_imported() -> None:
     """Matching a name of an unloaded module loads nothing."""
     before = set(sys.modules)

@@ -1,5 +1,6 @@
 """Rules: which errors, and what they call for."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -68,13 +69,38 @@ def test_a_rule_shows_what_it_says(rule: Rule, text: str) -> None:
 
 
 def test_a_rule_may_name_groups() -> None:
-    """By the class of a group."""
+    """By the class of a group, or its name."""
     assert (True, False) == (Rule(ExceptionGroup).names_groups, Rule(Exception).names_groups)
+    assert (True, False) == (Rule("builtins.ExceptionGroup").names_groups, Rule("builtins.Exception").names_groups)
+
+
+def test_a_delay_that_is_no_duration_is_an_error() -> None:
+    """A function of the wrong kind is a mistake of the program, not of the server."""
+    with pytest.raises(TypeError, match="delay must be seconds"):
+        Rule(OSError, delay=lambda error: "5").verdict_on(OSError())
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_without_words_has_no_message_to_look_for() -> None:
+    """It does not match, and is not lost for that."""
+    assert not Rule(Exception, message="x").matches(Speechless())
 
 
 @pytest.mark.parametrize(
     ("delay", "expected"),
-    [(7, 7.0), (lambda error: len(error.args), 2.0), (lambda error: None, None), (0, 0.0)],
+    [
+        (7, 7.0),
+        (lambda error: len(error.args), 2.0),
+        (lambda error: None, None),
+        (0, 0.0),
+        (lambda error: -1, None),
+        (lambda error: math.inf, None),
+        (lambda error: math.nan, None),
+    ],
 )
 def test_the_verdict_has_the_delay(delay: Any, expected: float | None) -> None:
     """Fixed, or read from the error."""

@@ -155,6 +155,14 @@ def test_rules_of_one_category_share_its_count() -> None:
     assert ("attempts", "attempts of link exhausted") == (stop.by, stop.why)
 
 
+def test_every_rule_of_a_category_counts_for_it() -> None:
+    """Also one that grants no attempts itself."""
+    rules = (Rule(ConnectionError, category="net", attempts=3), Rule(OSError, category="net"))
+    _, stop = play(begun(plan(*rules)), [OSError(), OSError(), ConnectionError()])
+    assert stop is not None
+    assert "attempts of net exhausted" == stop.why
+
+
 def test_decorrelated_waits_remember_their_own() -> None:
     """Each category's decorrelated waits grow from its own previous wait."""
     rules = (Rule(ConnectionError, category="link", backoff=backoff.decorrelated(1, 100)), Rule(OSError))

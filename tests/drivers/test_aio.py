@@ -5,7 +5,7 @@ import contextlib
 import gc
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -447,6 +447,55 @@ def test_a_cut_off_attempt_leaves_nothing_behind() -> None:
             assert [None, None] == [error() for error in asyncio.run(main())]
         finally:
             gc.enable()
+
+
+def test_a_stream_that_was_cut_off_leaves_nothing_behind() -> None:
+    """The limit that made the error is let go with it."""
+
+    @Retry(on=OSError, attempts=2, attempt_timeout=5, backoff=AT_ONCE, streaming=True)
+    async def hangs() -> AsyncIterator[int]:
+        await clock.asleep(99)
+        yield 1
+
+    async def main() -> int:
+        for collected in (False, True):
+            with contextlib.suppress(AttemptTimeout):
+                async for _ in hangs():
+                    pass
+            if not collected:
+                gc.collect()
+        return gc.collect()
+
+    with FakeClock() as clock:
+        gc.disable()
+        try:
+            assert 0 == asyncio.run(main())
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("timeout", [0.03, 0.05, 0.1])
+def test_the_error_names_the_limit_that_was_set(timeout: float) -> None:
+    """To the last digit, whatever the clock shows."""
+    with FakeClock(start=12345.678):
+        outcome = asyncio.run(Retry(on=OSError, timeout=timeout).execute(asyncio.Event().wait))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert timeout == outcome.error.seconds
+
+
+def test_a_recovery_that_was_cut_off_early_is_too_late_all_the_same() -> None:
+    """Loops round their timers: a cut a little before the deadline ends the call, and no attempt follows."""
+
+    class Early(FakeClock):
+        def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
+            return super().call_later(seconds * 0.9, callback)
+
+    script = Script("fail")
+    with Early() as clock:
+        recovery = Recovery(reconnect=lambda: clock.asleep(99))
+        policy = Retry(on=RECONNECT, timeout=10, backoff=AT_ONCE, recovery=recovery)
+        outcome = asyncio.run(policy.execute(script.call_async))
+    assert ("timeout", 1) == (outcome.stopped_by, script.calls)
 
 
 def test_a_blocking_handler_serves_an_async_call() -> None:

@@ -1,6 +1,7 @@
 """Generators, guarded until their first item, and beyond with a resume hook."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
@@ -120,6 +121,66 @@ def test_resume_may_give_any_iterable() -> None:
     assert ["GaveUp"] == [type(event).__name__ for event in heard]
 
 
+def test_resume_gets_the_same_arguments_in_every_form() -> None:
+    """Those of positional parameters by position, defaults filled in; the others by name."""
+    seen: list[Any] = []
+
+    def source(first: int, second: int = 2, *, third: int = 3) -> Iterator[int]:
+        yield first
+        raise ConnectionError
+
+    def resume(*args: Any, **kwargs: Any) -> Iterator[int]:
+        seen.append((args, kwargs))
+        return iter([9])
+
+    resuming = streaming.with_(resume=resume)
+    assert [1, 9] == list(resuming(source)(first=1)) == list(resuming.call(source, first=1))
+    assert [((1, 1, 2), {"third": 3})] * 2 == seen
+
+
+def test_a_resume_hook_that_stops_is_not_the_end_of_the_stream() -> None:
+    """Its StopIteration is a mistake, and nothing is lost silently."""
+
+    def resume(last: int) -> Iterator[int]:
+        return iter([next(iter([]))])
+
+    @streaming.with_(resume=resume)
+    def items() -> Iterator[int]:
+        yield 1
+        raise ConnectionError
+
+    with pytest.raises(RuntimeError, match="the resume hook raised StopIteration"):
+        list(items())
+
+
+def test_a_generator_behind_a_lambda_is_streamed() -> None:
+    """What a policy that streams is given counts as a generator, whatever it looks like."""
+    opened: list[int] = []
+
+    def items() -> Iterator[int]:
+        opened.append(1)
+        if len(opened) < 2:
+            raise ConnectionError
+        yield 7
+
+    assert [7] == list(streaming(lambda: items())())
+    with pytest.raises(TypeError):
+        list(streaming(lambda: 3)())  # type: ignore[call-overload]
+
+
+def test_an_async_stream_is_an_async_generator_function() -> None:
+    """Frameworks that look, and other policies, see what it is."""
+
+    @streaming
+    async def items() -> AsyncIterator[int]:
+        yield 1
+
+    assert inspect.isasyncgenfunction(items)
+    with pytest.raises(TypeError, match="is a generator function"):
+        Retry(on=OSError)(items)
+    assert [1] == asyncio.run(collected(streaming(items)()))
+
+
 def test_send_throw_and_return_reach_the_source() -> None:
     """The consumer's side of a generator is forwarded, and so is its return value."""
 
@@ -192,7 +253,6 @@ def test_a_plain_iterator_from_resume_can_be_closed_and_thrown_into() -> None:
 
 def test_a_stream_is_a_generator_function() -> None:
     """Frameworks that look see what it is."""
-    import inspect
 
     @streaming
     def items() -> Iterator[int]:

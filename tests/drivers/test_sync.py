@@ -10,6 +10,7 @@ import pytest
 
 from resilient import Action, Classifier, Recovery, Retry, Rule, backoff, events, retry
 from resilient.drivers import sync
+from resilient.drivers.episode import MOST_NOTES
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -267,6 +268,32 @@ def test_nothing_is_left_for_the_cyclic_collector(
         assert 0 == gc.collect()
     finally:
         gc.enable()
+
+
+def test_nothing_is_left_of_a_recovery_that_failed() -> None:
+    """Nor of the handler's error, which the outcome's timeline holds."""
+
+    def fail() -> None:
+        raise ConnectionError
+
+    policy = Retry(on=RECONNECT, backoff=AT_ONCE, recovery=Recovery(reconnect=fail))
+    policy.execute(fail)
+    gc.collect()
+    gc.disable()
+    try:
+        policy.execute(fail)
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
+
+
+def test_an_error_raised_again_and_again_takes_few_notes() -> None:
+    """One object that many calls raise does not grow for ever."""
+    script = Script(OSError("the same"))
+    for _ in range(50):
+        with pytest.raises(OSError, match="the same") as caught:
+            retry(on=OSError, attempts=1)(script)()
+    assert MOST_NOTES == len(caught.value.__notes__)
 
 
 def test_the_callers_own_exception_comes_back() -> None:

@@ -1,6 +1,8 @@
 """Who hears events."""
 
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -40,6 +42,31 @@ def test_one_function_may_listen_twice() -> None:
     other.close()
     tell(SUCCEEDED, hearers(()))
     assert 3 == len(heard)
+
+
+def test_threads_may_subscribe_at_once() -> None:
+    """No subscription is lost, and none stays."""
+    failed: list[BaseException] = []
+    before, interval = hearers((), logging.CRITICAL), sys.getswitchinterval()
+
+    def work() -> None:
+        try:
+            for _ in range(300):
+                with listen(print):
+                    pass
+        except BaseException as error:
+            failed.append(error)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert ([], before) == (failed, hearers((), logging.CRITICAL))
 
 
 def test_a_listener_that_raises_hurts_nothing(caplog: pytest.LogCaptureFixture) -> None:

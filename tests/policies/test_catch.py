@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import pickle
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +77,32 @@ def test_blocks_of_suspended_generators_are_not_mixed_up() -> None:
         explode()
     generator.close()
     assert (None, "boom") == (inner.error, str(outer.error))
+
+
+def test_threads_may_share_one() -> None:
+    """Blocks of one policy, opened and closed by many threads at once, get each their own error."""
+    shared, lost = catch("shared"), list[BaseException]()
+
+    def work(n: int) -> None:
+        try:
+            for _ in range(2000):
+                with shared as caught:
+                    raise KeyError(n)
+                assert (n,) == caught.error.args  # type: ignore[union-attr]
+        except BaseException as error:
+            lost.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert [] == lost
 
 
 def test_an_exit_stack_may_hold_it() -> None:

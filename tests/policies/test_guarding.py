@@ -34,7 +34,12 @@ def test_descriptors_are_guarded_inside() -> None:
 
 @pytest.mark.parametrize(
     ("call", "streams", "kind"),
-    [(plain, False, Kind.SYNC), (numbers, True, Kind.GENERATOR), (len, False, Kind.EITHER), (len, True, Kind.EITHER)],
+    [
+        (plain, False, Kind.SYNC),
+        (numbers, True, Kind.GENERATOR),
+        (len, False, Kind.EITHER),
+        (len, True, Kind.GENERATOR),
+    ],
 )
 def test_what_fits_has_a_kind(call: object, streams: bool, kind: Kind) -> None:
     """Generators where streams are wanted, all else where not; the undecidable is let through."""
