@@ -59,8 +59,7 @@ class AttemptBlock(Attempt):
     __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token")
 
     def __init__(self, attempts: Attempts, episode: Episode, last_error: Exception | None, limit: Limit | None) -> None:
-        began = episode.started if episode.began is None else episode.began
-        super().__init__(episode.guard, episode.failures + 1, last_error, episode.started, began)
+        super().__init__(episode.guard, episode.failures + 1, last_error, episode.started, episode.attempt_began)
         self._attempts = attempts
         self._limit = limit
         self._cutoff: Cutoff | None = None
@@ -219,5 +218,4 @@ def current_attempt() -> Attempt | None:
 
 
 def _of_episode(episode: Episode, last_error: Exception | None) -> Attempt:
-    began = episode.started if episode.began is None else episode.began
-    return Attempt(episode.guard, episode.failures + 1, last_error, episode.started, began)
+    return Attempt(episode.guard, episode.failures + 1, last_error, episode.started, episode.attempt_began)

@@ -96,6 +96,11 @@ class Episode(Run):
         """The policy's name, or that of what it guards."""
         return self.guard.name or name_of(self.call)
 
+    @property
+    def attempt_began(self) -> float:
+        """When the attempt under way began; without a limit of its own, when the call did."""
+        return self.started if self.began is None else self.began
+
     def attempt_failed(self, error: Exception, limit: Limit | None = None, previous: Exception | None = None) -> bool:
         """The attempt raised: whether there will be another.
 

@@ -1,10 +1,9 @@
 """Who hears events."""
 
 import logging
-import sys
-import threading
 
 import pytest
+from threads import together
 
 from resilient import Retry, backoff, events, listen
 from resilient.observe.listeners import hearers, tell
@@ -46,27 +45,15 @@ def test_one_function_may_listen_twice() -> None:
 
 def test_threads_may_subscribe_at_once() -> None:
     """No subscription is lost, and none stays."""
-    failed: list[BaseException] = []
-    before, interval = hearers((), logging.CRITICAL), sys.getswitchinterval()
+    before = hearers((), logging.CRITICAL)
 
-    def work() -> None:
-        try:
-            for _ in range(300):
-                with listen(print):
-                    pass
-        except BaseException as error:
-            failed.append(error)
+    def work(n: int) -> None:
+        for _ in range(300):
+            with listen(print):
+                pass
 
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
-    assert ([], before) == (failed, hearers((), logging.CRITICAL))
+    assert [] == together(8, work)
+    assert before == hearers((), logging.CRITICAL)
 
 
 def test_a_listener_that_raises_hurts_nothing(caplog: pytest.LogCaptureFixture) -> None:

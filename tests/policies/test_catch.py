@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 import pickle
-import sys
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from threads import together
 
 from resilient import Action, Catch, Classifier, Rule, Verdict, catch, events, listen
 
@@ -81,28 +80,15 @@ def test_blocks_of_suspended_generators_are_not_mixed_up() -> None:
 
 def test_threads_may_share_one() -> None:
     """Blocks of one policy, opened and closed by many threads at once, get each their own error."""
-    shared, lost = catch("shared"), list[BaseException]()
+    shared = catch("shared")
 
     def work(n: int) -> None:
-        try:
-            for _ in range(2000):
-                with shared as caught:
-                    raise KeyError(n)
-                assert (n,) == caught.error.args  # type: ignore[union-attr]
-        except BaseException as error:
-            lost.append(error)
+        for _ in range(2000):
+            with shared as caught:
+                raise KeyError(n)
+            assert (n,) == caught.error.args  # type: ignore[union-attr]
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
-    assert [] == lost
+    assert [] == together(8, work)
 
 
 def test_an_exit_stack_may_hold_it() -> None:
