@@ -1,0 +1,133 @@
+"""Adaptive throttling: the formula, what counts, and laws over any traffic."""
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from resilient.core.throttle import Throttle, ThrottleMetrics
+
+
+@dataclass
+class Fixed:
+    """Chance that always says the same."""
+
+    number: float
+
+    def random(self) -> float:
+        return self.number
+
+
+ADMIT, REJECT = Fixed(1 - 2**-53), Fixed(0.0)
+
+
+def after(calls: int, accepts: int, k: float = 2, min_calls: int = 0) -> Throttle:
+    """A throttle that has seen this, all at instant 0."""
+    throttle = Throttle(k, 120, min_calls)
+    for _ in range(calls):
+        throttle.admit(0.0, ADMIT)
+    for _ in range(accepts):
+        throttle.accepted(0.0)
+    return throttle
+
+
+@pytest.mark.parametrize(
+    ("calls", "accepts", "k", "probability"),
+    [(0, 0, 2, 0.0), (9, 0, 2, 0.9), (10, 5, 2, 0.0), (11, 5, 2, 1 / 12), (10, 10, 1, 0.0), (19, 10, 1, 9 / 20)],
+)
+def test_probability_is_the_books(calls: int, accepts: int, k: float, probability: float) -> None:
+    """max(0, (calls - k * accepts) / (calls + 1))."""
+    assert probability == after(calls, accepts, k).probability(0.0)
+
+
+def test_few_calls_are_never_rejected() -> None:
+    """Below min_calls the other side is not known well enough."""
+    throttle = after(9, 0, min_calls=10)
+    assert 0.0 == throttle.probability(0.0)
+    assert throttle.admit(0.0, REJECT)
+    assert 10 / 11 == throttle.probability(0.0)
+
+
+def test_rejects_with_that_probability() -> None:
+    """A draw below it rejects; one at it does not."""
+    throttle = after(1, 0)
+    assert throttle.admit(0.0, Fixed(0.5))
+    assert not throttle.admit(0.0, Fixed(0.66))
+
+
+def test_without_cause_no_chance_is_drawn() -> None:
+    """A healthy service costs no random number, and a draw of 0 rejects nothing."""
+    rng, same = Random(7), Random(7)
+    throttle = after(4, 2)
+    assert throttle.admit(0.0, rng)
+    assert same.random() == rng.random()
+
+
+def test_rejected_calls_count_as_calls() -> None:
+    """So the probability rises with the crowd."""
+    throttle = after(1, 0)
+    assert not throttle.admit(0.0, REJECT)
+    assert ThrottleMetrics(2, 0, 1, 2 / 3) == throttle.metrics(0.0)
+
+
+def test_the_window_forgets() -> None:
+    """After two minutes of silence nothing is rejected."""
+    throttle = after(50, 3)
+    assert not throttle.admit(60.0, REJECT)
+    assert ThrottleMetrics(1, 0, 1, 1 / 2) == throttle.metrics(121.0)
+    assert ThrottleMetrics(0, 0, 0, 0.0) == throttle.metrics(180.0)
+
+
+def test_metrics_forget_below_min_calls_too() -> None:
+    """Accepts that are too old are not shown, even where no probability is asked for."""
+    assert ThrottleMetrics(0, 0, 0, 0.0) == after(5, 5, min_calls=10).metrics(500.0)
+
+
+@given(calls=st.integers(0, 300), accepts=st.integers(0, 300), k=st.floats(1, 1e308))
+def test_probability_is_one(calls: int, accepts: int, k: float) -> None:
+    """From 0 to below 1, whatever was counted: some call always gets through."""
+    assert 0.0 <= after(calls, accepts, k).probability(0.0) < 1.0
+
+
+@given(calls=st.integers(1, 100), accepts=st.integers(0, 100))
+def test_k_times_the_accepts_are_sent(calls: int, accepts: int) -> None:
+    """It rejects if and only if there are more calls than that."""
+    assert (calls > 2 * accepts) is (after(calls, accepts).probability(0.0) > 0.0)
+
+
+class Traffic(RuleBasedStateMachine):
+    """Calls, accepts and an unsteady clock in any order."""
+
+    @initialize(k=st.floats(1, 4), min_calls=st.integers(0, 5))
+    def begin(self, k: float, min_calls: int) -> None:
+        self.throttle = Throttle(k, 120, min_calls)
+        self.now = 0.0
+
+    @rule(step=st.floats(-1, 70))
+    def passes(self, step: float) -> None:
+        self.now += step
+
+    @rule(draw=st.floats(0, 0.999), accepted=st.booleans())
+    def calls(self, draw: float, accepted: bool) -> None:
+        probability = self.throttle.probability(self.now)
+        admitted = self.throttle.admit(self.now, Fixed(draw))
+        assert admitted is (draw >= probability)
+        if admitted and accepted:
+            self.throttle.accepted(self.now)
+
+    @invariant()
+    def the_metrics_agree(self) -> None:
+        metrics = self.throttle.metrics(self.now)
+        assert 0 <= metrics.rejected <= metrics.calls
+        assert 0 <= metrics.accepts
+        if metrics.calls >= self.throttle.min_calls:
+            excess = metrics.calls - self.throttle.k * metrics.accepts
+            assert max(0.0, excess / (metrics.calls + 1)) == metrics.probability
+        else:
+            assert 0.0 == metrics.probability
+
+
+TestTraffic = Traffic.TestCase
