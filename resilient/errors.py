@@ -3,9 +3,14 @@
 ::
 
     ResilientError
-    └── PolicyTimeout          (also TimeoutError)
-        ├── AttemptTimeout     one attempt took longer than ``attempt_timeout``
-        └── DeadlineExceeded   the whole call took longer than ``timeout``
+    ├── PolicyTimeout          (also TimeoutError)
+    │   ├── AttemptTimeout     one attempt took longer than its own limit
+    │   └── DeadlineExceeded   the whole call took longer than ``timeout``
+    └── Rejected               a policy did not let the call through: it was not made
+        ├── CircuitOpen        the circuit breaker is open
+        ├── RateLimited        the rate limiter has no slot soon enough
+        ├── BulkheadFull       as many calls run, and wait, as may
+        └── Throttled          the server rejects so much that asking it would not help
 
 Whatever a guarded call raises by itself comes back as it is, with a note; these are only for facts that a
 policy adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised where the policy is made.
@@ -13,7 +18,17 @@ policy adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised wh
 
 from __future__ import annotations
 
-__all__ = ["AttemptTimeout", "DeadlineExceeded", "PolicyTimeout", "ResilientError"]
+__all__ = [
+    "AttemptTimeout",
+    "BulkheadFull",
+    "CircuitOpen",
+    "DeadlineExceeded",
+    "PolicyTimeout",
+    "RateLimited",
+    "Rejected",
+    "ResilientError",
+    "Throttled",
+]
 
 
 class ResilientError(Exception):
@@ -41,6 +56,7 @@ class AttemptTimeout(PolicyTimeout):
     """One attempt was cut off; the policy may still try again."""
 
     what = "attempt timed out"
+    of_layer = False  # whether it comes from a Timeout inside a pipeline's Retry, which has yet to decide
 
 
 class DeadlineExceeded(PolicyTimeout):
@@ -50,3 +66,51 @@ class DeadlineExceeded(PolicyTimeout):
     """
 
     what = "deadline exceeded"
+
+
+class Rejected(ResilientError):
+    """A policy did not let a call through: the function was not called.
+
+    Attributes:
+        name: the policy that said so; empty if it has no name.
+        retry_after: seconds after which another call makes sense; None if nobody knows.
+        why: what stood in the way, in words.
+    """
+
+    what = "rejected"
+
+    def __init__(self, name: str = "", retry_after: float | None = None, why: str = "") -> None:
+        super().__init__(name, retry_after, why)
+        self.name = name
+        self.retry_after = retry_after
+        self.why = why
+
+    def __str__(self) -> str:
+        named = f" by {self.name!r}" if self.name else ""
+        why = f": {self.why}" if self.why else ""
+        later = "" if self.retry_after is None else f"; another call makes sense in {self.retry_after:.3g} s"
+        return f"{self.what}{named}{why}{later}"
+
+
+class CircuitOpen(Rejected):
+    """The circuit breaker is open, or half open with all its probes out."""
+
+    what = "circuit open: call rejected"
+
+
+class RateLimited(Rejected):
+    """No slot of the rate limiter comes soon enough."""
+
+    what = "rate limited: call rejected"
+
+
+class BulkheadFull(Rejected):
+    """As many calls run, and wait to run, as the bulkhead or limiter allows."""
+
+    what = "bulkhead full: call rejected"
+
+
+class Throttled(Rejected):
+    """The other side rejects so many calls that this one was not even sent."""
+
+    what = "throttled: call rejected"

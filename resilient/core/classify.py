@@ -13,6 +13,7 @@ from typing import cast
 from resilient.core.action import SEVERITY, Action, Verdict
 from resilient.core.reach import is_covered
 from resilient.core.rule import Predicate, Rule
+from resilient.errors import Rejected
 
 __all__ = ["Classifier", "classifier_of"]
 
@@ -110,6 +111,10 @@ class Classifier:
         return _rebuilt, (self.rules, self.otherwise)
 
 
+# Groups are judged by their leaves, rejections by when they say that another call makes sense.
+NEVER_PLAIN = (BaseExceptionGroup, Rejected)
+
+
 class _PlainRetries(dict[type[Exception], None]):
     """The error classes known to be met by a rule that says RETRY or WAIT and nothing else, whatever the error.
 
@@ -127,7 +132,7 @@ class _PlainRetries(dict[type[Exception], None]):
 
     def learn(self, kind: type[Exception]) -> None:
         """Notes a class if errors of it are always plainly retried."""
-        if issubclass(kind, BaseExceptionGroup) or len(self) >= MOST_PLAIN:
+        if issubclass(kind, NEVER_PLAIN) or len(self) >= MOST_PLAIN:
             return
         for rule in self._rules:
             if issubclass(kind, rule.classes):

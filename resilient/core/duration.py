@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from typing import TypeAlias
 
-__all__ = ["Duration", "optional_seconds", "seconds", "whole"]
+__all__ = ["Duration", "number", "optional_seconds", "seconds", "share", "whole"]
 
 Duration: TypeAlias = int | float | timedelta
 """Seconds, as a number or a ``timedelta``."""
@@ -57,3 +57,30 @@ def whole(name: str, value: object, *, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be >= {least}, got {value!r}")
     return value
+
+
+def number(name: str, value: object, *, least: float, above: bool = False, most: float = math.inf) -> float:
+    """A finite number within limits.
+
+    Args:
+        name: the argument's name, for the error.
+        value: what the user gave.
+        least: the lower limit.
+        above: whether the lower limit itself is excluded.
+        most: the upper limit.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is outside the limits.
+    """
+    limits = f"{'>' if above else '>='} {least:g}" + (f" and <= {most:g}" if most < math.inf else "")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number {limits}, got {value!r}")
+    if not (least <= value <= most) or (above and value == least) or value == math.inf:
+        raise ValueError(f"{name} must be {limits}, got {value!r}")
+    return value
+
+
+def share(name: str, value: object) -> float:
+    """A share of calls, above 0 to 1."""
+    return number(name, value, least=0, above=True, most=1)

@@ -10,16 +10,23 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from resilient.core.action import Action, Verdict
+from resilient.errors import PolicyTimeout, Rejected
 
 __all__ = [
     "AttemptFailed",
+    "CallRejected",
+    "Entered",
     "Event",
+    "FellBack",
     "GaveUp",
+    "Hedged",
     "Panic",
     "Recovered",
     "Recovering",
     "RecoveryFailed",
+    "StateChanged",
     "Succeeded",
+    "TimedOut",
     "Waiting",
     "described",
 ]
@@ -155,4 +162,103 @@ class Panic:
         return f"{self.name}: caught a panic ({self.where}): {described(self.error)}"
 
 
-Event: TypeAlias = AttemptFailed | Waiting | Recovering | Recovered | RecoveryFailed | GaveUp | Succeeded | Panic
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The call passed from one policy inward; told only to the timeline of ``execute``.
+
+    Attributes:
+        policy: the kind of policy, such as "CircuitBreaker".
+    """
+
+    name: str
+    elapsed: float
+    policy: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: let through by {self.policy}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected:
+    """A policy did not let a call through.
+
+    Attributes:
+        retry_at: monotonic instant from which another call makes sense; None if nobody knows.
+    """
+
+    name: str
+    elapsed: float
+    policy: str
+    error: Rejected
+    retry_at: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A circuit breaker changed its state, as ``breaker.state`` shows it."""
+
+    name: str
+    elapsed: float
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: circuit {self.after.replace('_', ' ')} (was {self.before.replace('_', ' ')})"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """A ``Timeout`` cut a call off."""
+
+    name: str
+    elapsed: float
+    error: PolicyTimeout
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hedged:
+    """Another copy of a call was launched, because those under way took ``after`` seconds or failed."""
+
+    name: str
+    elapsed: float
+    copy: int
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: launched copy {self.copy} after {self.after:.3g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """A ``Fallback`` took the place of what the call should have given."""
+
+    name: str
+    elapsed: float
+    error: Exception
+
+    def __str__(self) -> str:
+        return f"{self.name}: fell back, because of {described(self.error)}"
+
+
+Event: TypeAlias = (
+    AttemptFailed
+    | Waiting
+    | Recovering
+    | Recovered
+    | RecoveryFailed
+    | GaveUp
+    | Succeeded
+    | Panic
+    | Entered
+    | CallRejected
+    | StateChanged
+    | TimedOut
+    | Hedged
+    | FellBack
+)

@@ -8,13 +8,13 @@ failures of that category.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from resilient.core.action import Action, Verdict
 from resilient.core.backoff import Backoff, Rng
 from resilient.core.budget import Budget
 from resilient.core.classify import Classifier
-from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
+from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout, Rejected
 
 __all__ = ["RECOVERIES", "Limit", "Plan", "Run", "Stop", "gave_up_text", "remaining"]
 
@@ -24,6 +24,8 @@ RECOVERIES = frozenset({Action.RECONNECT, Action.ROTATE_PROXY, Action.RELOGIN})
 PLAIN_FAIL = Verdict(Action.FAIL)
 # The policy's own attempt timeout, where no rule speaks of it: trying again is what it was set for.
 TRY_AGAIN = Verdict(Action.RETRY, category="attempt timeout")
+# An inner policy did not let the call through, where no rule speaks of that: it is worth another try, later.
+COME_BACK = Verdict(Action.WAIT, category="rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Run:
         wait: seconds before the next attempt.
         idle: there is nothing to do before the next attempt.
         price: what the latest retry cost the budget.
+        outer: when the policies around this call want it to be over, monotonic seconds; None if they set no limit.
     """
 
     # Defaults of the class, not set one by one: a run is made on every failure, and most need no more than three.
@@ -118,6 +121,7 @@ class Run:
     wait = 0.0
     idle = True
     price: float | None = None
+    outer: float | None = None
     _counts: dict[object, int] | None = None
     _waits: dict[object, float] | None = None
 
@@ -128,8 +132,14 @@ class Run:
 
     @property
     def deadline(self) -> float | None:
-        """When the whole call must be over, monotonic seconds; None if it has no timeout."""
-        return None if self.plan.timeout is None else self.started + self.plan.timeout
+        """When the whole call must be over, monotonic seconds; None if nothing limits it.
+
+        A policy never outlives those around it.
+        """
+        if self.plan.timeout is None:
+            return self.outer
+        own = self.started + self.plan.timeout
+        return own if self.outer is None or own <= self.outer else self.outer
 
     def repeats(self, error: Exception) -> bool:
         """The short answer under a plan that retries at once: whether this failure is simply tried again.
@@ -151,12 +161,18 @@ class Run:
             now: monotonic instant, seconds.
             rng: source of jitter.
             cut_off: the policy's own attempt timeout ended it. Then it is tried again, unless a rule
-                speaks of it or the classifier's ``otherwise`` is more than the plain FAIL.
+                speaks of it or the classifier's ``otherwise`` is more than the plain FAIL. Likewise an inner
+                policy's rejection, which is waited out.
         """
         on = self.plan.on
         verdict = on.match(error)
+        cut_off = cut_off or (isinstance(error, AttemptTimeout) and error.of_layer)
         if verdict is None:
             verdict = TRY_AGAIN if cut_off and on.otherwise == PLAIN_FAIL else on.otherwise
+            if isinstance(error, Rejected) and verdict == PLAIN_FAIL:
+                verdict = COME_BACK
+        if isinstance(error, Rejected):
+            verdict = told_when(verdict, error.retry_after)
         return self.judged(verdict, now, rng, timed_out=cut_off or isinstance(error, TimeoutError))
 
     def judged(self, verdict: Verdict, now: float, rng: Rng, *, timed_out: bool = False) -> Stop | None:
@@ -164,9 +180,11 @@ class Run:
         self.failures += 1
         self.verdict = verdict
         self.idle = False
-        hint = verdict.seconds
+        hint, budget = verdict.seconds, self.plan.budget
         if verdict.action is Action.FAIL:
             return Stop("fail", "classified as FAIL", hint)
+        if budget is not None:
+            budget.failed(now)
         if self.attempts is not None and self.failures >= self.attempts:
             return Stop("attempts", "attempts exhausted", hint)
         wait = self._next_wait(verdict, rng)
@@ -176,9 +194,11 @@ class Run:
             why = f"told to wait {hint:g} s, more than max_wait ({self.plan.max_wait:g} s); come back after that"
             return Stop("max_wait", why, hint)
         if self.overdue(now + wait):
-            return Stop("timeout", f"the next attempt would come after the timeout of {self.plan.timeout:g} s", hint)
-        if not self._afford(now, timed_out):
-            return Stop("budget", "the retry budget is empty", hint)
+            return Stop("timeout", f"the next attempt would come after {self._end_text()}", hint)
+        if budget is not None:
+            self.price = budget.acquire(now, timed_out)
+            if self.price is None:
+                return Stop("budget", "the retry budget is empty", hint)
         self.wait = wait
         return None
 
@@ -193,7 +213,8 @@ class Run:
 
     def overdue(self, now: float) -> bool:
         """Whether it is too late to begin an attempt at this instant."""
-        return self.deadline is not None and now >= self.deadline
+        deadline = self.deadline
+        return deadline is not None and now >= deadline
 
     def expired(self) -> Stop:
         """The time ran out while an attempt ran, which was cut off."""
@@ -203,12 +224,18 @@ class Run:
 
     def late(self) -> Stop:
         """The time ran out while the call recovered."""
-        return Stop("timeout", f"recovery outlasted the timeout of {self.plan.timeout:g} s")
+        return Stop("timeout", f"recovery outlasted {self._end_text()}")
 
     def succeeded(self, now: float) -> None:
         """The call succeeded: its budget hears of it."""
         if self.plan.budget is not None:
-            self.plan.budget.release(now, self.price)
+            self.plan.budget.succeeded(now, self.price)
+
+    def _end_text(self) -> str:
+        timeout = self.plan.timeout
+        if timeout is None or (self.outer is not None and self.outer < self.started + timeout):
+            return "the deadline of a policy around this one"
+        return f"the timeout of {timeout:g} s"
 
     def _next_wait(self, verdict: Verdict, rng: Rng) -> float | None:
         """Seconds before the next attempt, or None: this category has had its attempts."""
@@ -236,11 +263,13 @@ class Run:
         n = self._counts[key] = self._counts.get(key, 0) + 1
         return key, n
 
-    def _afford(self, now: float, timed_out: bool) -> bool:
-        if self.plan.budget is None:
-            return True
-        self.price = self.plan.budget.acquire(now, timed_out)
-        return self.price is not None
+
+def told_when(verdict: Verdict, retry_after: float | None) -> Verdict:
+    """A verdict on a rejection that says when another call makes sense: to ask earlier would be hammering."""
+    if verdict.action is Action.FAIL or verdict.delay is not None or retry_after is None:
+        return verdict
+    action = Action.WAIT if verdict.action is Action.RETRY else verdict.action
+    return replace(verdict, action=action, delay=retry_after)
 
 
 def gave_up_text(attempts: int, elapsed: float, why: str) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from resilient.core.events import Event, GaveUp, Panic, RecoveryFailed
+from resilient.core.events import CallRejected, Entered, Event, GaveUp, Panic, RecoveryFailed, StateChanged
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["ERROR", "INFO", "WARNING", "find_logger", "level_of", "logger", "report", "write"]
+__all__ = ["DEBUG", "ERROR", "INFO", "WARNING", "find_logger", "level_of", "logger", "report", "write"]
 
 # The numbers of the logging module, which may not be loaded.
-INFO, WARNING, ERROR = 20, 30, 40
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 
 logger: logging.Logger | None = None
 
@@ -40,11 +40,17 @@ def report(listener: object, error: Exception) -> None:
 
 
 def level_of(event: Event) -> int:
-    """Panics are errors; calls given up after retries, and handlers that raised, are warnings; the rest is news."""
+    """Panics are errors; calls given up after retries, handlers that raised and circuits that opened are warnings;
+    the rest is news, except for what comes by the thousand: rejected calls are for debugging.
+    """
     if isinstance(event, Panic):
         return ERROR
     if isinstance(event, RecoveryFailed):
         return INFO if event.error is None else WARNING
+    if isinstance(event, (CallRejected, Entered)):
+        return DEBUG
+    if isinstance(event, StateChanged):
+        return WARNING if event.after == "open" else INFO
     return WARNING if isinstance(event, GaveUp) and event.attempts > 1 else INFO
 
 

@@ -26,6 +26,16 @@ class Purse:
     tokens: int
     released: list[float | None] = field(default_factory=list)
     timed_out: list[bool] = field(default_factory=list)
+    failures: int = 0
+
+    @property
+    def available(self) -> float:
+        return self.tokens
+
+    def called(self, now: float) -> None: ...
+
+    def failed(self, now: float) -> None:
+        self.failures += 1
 
     def acquire(self, now: float, timed_out: bool) -> float | None:
         self.timed_out.append(timed_out)
@@ -34,7 +44,7 @@ class Purse:
         self.tokens -= 1
         return 1.0
 
-    def release(self, now: float, price: float | None) -> None:
+    def succeeded(self, now: float, price: float | None) -> None:
         self.released.append(price)
 
 

@@ -173,13 +173,21 @@ def test_an_attempt_cut_off_by_the_timeout_is_caused_by_the_one_before() -> None
 
 
 class Budget:
+    available = 5.0
+
     def __init__(self) -> None:
         self.prices: list[float | None] = []
+        self.calls = 0
+
+    def called(self, now: float) -> None:
+        self.calls += 1
+
+    def failed(self, now: float) -> None: ...
 
     def acquire(self, now: float, timed_out: bool) -> float | None:
         return 5.0
 
-    def release(self, now: float, price: float | None) -> None:
+    def succeeded(self, now: float, price: float | None) -> None:
         self.prices.append(price)
 
 
@@ -188,7 +196,7 @@ def test_a_budget_hears_of_every_success() -> None:
     budget = Budget()
     guarded = Retry(on=OSError, backoff=backoff.constant(0), budget=budget)
     assert (1, 7) == (guarded(Script(1))(), guarded.call(Script("fail", 7)))
-    assert [None, 5.0] == budget.prices
+    assert ([None, 5.0], 2) == (budget.prices, budget.calls)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,16 @@ def listener(event: object) -> None: ...
 
 
 class Budget:
+    available = 1.0
+
+    def called(self, now: float) -> None: ...
+
+    def failed(self, now: float) -> None: ...
+
     def acquire(self, now: float, timed_out: bool) -> float | None:
         return 1.0
 
-    def release(self, now: float, price: float | None) -> None: ...
+    def succeeded(self, now: float, price: float | None) -> None: ...
 
 
 def test_defaults_are_for_production() -> None:
