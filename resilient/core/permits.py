@@ -123,6 +123,11 @@ class Permits:
             granted.append(self._queue.popitem(last=False)[0])
         return granted
 
+    def reset(self) -> None:
+        """Counts from zero again; permits that are held stay held, and who waits keeps its place."""
+        self.rejected = 0
+        self.left = 0
+
     @property
     def full(self) -> bool:
         """Whether nobody more may wait."""

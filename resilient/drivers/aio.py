@@ -9,6 +9,7 @@ from typing import Any
 from resilient.core.flight import Part
 from resilient.core.run import Limit
 from resilient.drivers.backends import current_backend, pause
+from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
 
@@ -93,8 +94,12 @@ async def drive(
 
 async def bounded(episode: Episode, limit: Limit, attempt: Awaitable[Any]) -> Any:
     """One attempt, cut off at its limit."""
-    with current_backend().cutoff(limit.seconds, episode.clock) as cutoff:
-        value = await attempt
+    token = DEADLINE.set(episode.attempt_deadline())
+    try:
+        with current_backend().cutoff(limit.seconds, episode.clock) as cutoff:
+            value = await attempt
+    finally:
+        lift(token)
     if cutoff.expired:
         raise limit.passed()
     return value

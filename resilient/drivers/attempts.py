@@ -1,21 +1,19 @@
-"""Attempts as users see them: the block form, and the attempt that is running now."""
+"""Attempts as users see them: the one that is running now, found on the stack."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from contextvars import ContextVar, Token
-from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
 
-from resilient.core.run import Limit, remaining
+from resilient.core.run import remaining
 from resilient.drivers import aio, streams, sync
-from resilient.drivers.backends import Cutoff, current_backend
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.episode import Episode, Guard
+from resilient.drivers.episode import Episode, Guard, is_ours
 from resilient.drivers.wrap import POLICY, STARTED
 
-__all__ = ["AsyncAttempts", "Attempt", "AttemptBlock", "Attempts", "current_attempt"]
+__all__ = ["BLOCK", "Attempt", "attempt_around", "current_attempt"]
 
 
 class Attempt:
@@ -29,7 +27,12 @@ class Attempt:
     __slots__ = ("_began", "_policy", "_started", "last_error", "number")
 
     def __init__(
-        self, policy: Guard, number: int, last_error: Exception | None, started: float | None, began: float | None
+        self,
+        policy: Guard | None,
+        number: int,
+        last_error: Exception | None,
+        started: float | None,
+        began: float | None,
     ) -> None:
         self.number = number
         self.last_error = last_error
@@ -43,147 +46,21 @@ class Attempt:
 
         A blocking call cannot be cut off from outside: hand this to the client that does the waiting.
         """
-        if self._started is None or self._began is None:
+        if self._policy is None or self._started is None or self._began is None:
             return None
         return remaining(self._policy.plan, self._started, self._began, CLOCK.get().now())
+
+    @property
+    def name(self) -> str:
+        """The policy's name; empty if it has none."""
+        return "" if self._policy is None else self._policy.name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number}>"
 
 
-class AttemptBlock(Attempt):
-    """One turn of the block form: ``for attempt in policy:`` ``with attempt: ...``"""
-
-    last_error: Exception | None
-
-    __slots__ = ("_attempts", "_cutoff", "_frame", "_limit", "_result", "_token")
-
-    def __init__(self, attempts: Attempts, episode: Episode, last_error: Exception | None, limit: Limit | None) -> None:
-        super().__init__(episode.guard, episode.failures + 1, last_error, episode.started, episode.attempt_began)
-        self._attempts = attempts
-        self._limit = limit
-        self._cutoff: Cutoff | None = None
-        self._frame = 0
-        self._result: tuple[object, ...] = ()
-
-    def set_result(self, value: object) -> None:
-        """Says what the block came to, for rules that judge results (``Rule.result``)."""
-        self._result = (value,)
-
-    def __enter__(self) -> AttemptBlock:
-        self._attempts.entered = True
-        self._frame = id(sys._getframe(1))  # the frame lives at least as long as its block runs
-        if self._limit is not None:
-            self._cutoff = current_backend().cutoff(self._limit.seconds, CLOCK.get()).__enter__()
-        self._token: Token[AttemptBlock | None] = _BLOCK.set(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        with suppress(ValueError):  # an async generator closed by another task ends in that task's context
-            _BLOCK.reset(self._token)
-        if self._cutoff is not None and self._limit is not None:
-            self._cutoff.__exit__(kind, error, traceback)
-            if self._cutoff.expired:
-                return self._cut_off(self._limit)
-        self.last_error = None  # the user's frame holds the attempt, and the error holds that frame
-        if error is None:
-            self._attempts.finished(self._result)
-            return False
-        try:
-            return isinstance(error, Exception) and self._attempts.failed(error, None, None)
-        finally:
-            del error, traceback
-
-    def _cut_off(self, limit: Limit) -> bool:
-        error, previous, self.last_error = limit.passed(), self.last_error, None
-        try:
-            if self._attempts.failed(error, limit, previous):
-                return True
-            raise error from error.__cause__  # not from the cancellation that carried it
-        finally:
-            limit.error = None
-            del error, previous
-
-
-class Attempts:
-    """The attempts of one blocking block."""
-
-    __slots__ = ("_again", "_born", "_episode", "_error", "entered")
-
-    def __init__(self, policy: Guard) -> None:
-        self._episode = Episode(policy, "block")
-        self._again = True
-        self._born = 0
-        self.entered = True
-        self._error: Exception | None = None
-
-    def __iter__(self) -> Attempts:
-        return self
-
-    def __next__(self) -> AttemptBlock:
-        if not self._goes_on():
-            raise StopIteration
-        if self._episode.failures and not sync.prepare(self._episode, self._error, self._born):
-            self._give_back(StopIteration())
-        return self._begin(timed=False)
-
-    def finished(self, result: tuple[object, ...]) -> None:
-        """The block ended without an error."""
-        self._error = None
-        if result:
-            self._again = self._episode.attempt_returned(*result)
-        else:
-            self._again = False
-            self._episode.attempt_succeeded()
-
-    def failed(self, error: Exception, limit: Limit | None, previous: Exception | None) -> bool:
-        """The block raised; whether another attempt follows."""
-        self._again = self._episode.attempt_failed(error, limit, previous)
-        self._error = error if self._again else None
-        return self._again
-
-    def _goes_on(self) -> bool:
-        if not self.entered:
-            raise RuntimeError("the attempt was never entered: write `with attempt:` inside the loop")
-        return self._again
-
-    def _begin(self, *, timed: bool) -> AttemptBlock:
-        self._born = self._episode.begins()
-        limit = self._episode.limited() if timed else None
-        block = AttemptBlock(self, self._episode, self._error, limit)
-        self._error, self.entered = None, False
-        return block
-
-    def _give_back(self, otherwise: Exception) -> NoReturn:
-        error, self._error, self._again = self._error, None, False
-        try:
-            raise otherwise if error is None else error
-        finally:
-            del error, otherwise  # a frame that holds the error it raised is a cycle
-
-
-class AsyncAttempts(Attempts):
-    """The attempts of one block in a coroutine."""
-
-    __slots__ = ()
-
-    def __aiter__(self) -> AsyncAttempts:
-        return self
-
-    async def __anext__(self) -> AttemptBlock:
-        if not self._goes_on():
-            raise StopAsyncIteration
-        if self._episode.failures and not await aio.prepare(self._episode, self._error, self._born):
-            self._give_back(StopAsyncIteration())
-        return self._begin(timed=True)
-
-
-_BLOCK: ContextVar[AttemptBlock | None] = ContextVar("resilient.block", default=None)
-_SETTLE = (sync.settle.__code__, aio.drive.__code__)
-_HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
-_STREAM = (streams.stream.__code__, streams.async_stream.__code__)
+# The innermost block around this code: the frame that runs it, and its attempt.
+BLOCK: ContextVar[tuple[int, Attempt] | None] = ContextVar("resilient.block", default=None)
 
 
 def current_attempt() -> Attempt | None:
@@ -193,29 +70,64 @@ def current_attempt() -> Attempt | None:
     nothing for it; a task or a thread that the call starts has a stack of its own, and finds only a block around it.
     Ask before you start one, and hand on what it needs.
     """
-    block = _BLOCK.get()
+    return _attempt_at(sys._getframe(1), BLOCK.get())
+
+
+def attempt_around(policy: Guard) -> Attempt | None:
+    """The attempt within which the call runs that asks, which is itself a call under this policy."""
     frame: FrameType | None = sys._getframe(1)
+    driven = wrapped = False  # whether the call's own driver, and its own wrapper, have been passed
     while frame is not None:
-        if block is not None and id(frame) == block._frame:
-            return block
-        if frame.f_code in _HANDLING:
+        if not driven and frame.f_code in _DRIVERS:
+            driven = True
+        elif not wrapped and (frame.f_code is _BEGIN or frame.f_globals.get(POLICY) is policy):
+            wrapped = True
+        elif not is_ours(frame.f_globals) or frame.f_code in _ATTEMPTS or POLICY in frame.f_globals:
+            break
+        frame = frame.f_back
+    return _attempt_at(frame, BLOCK.get())
+
+
+def _attempt_at(frame: FrameType | None, block: tuple[int, Attempt] | None) -> Attempt | None:
+    while frame is not None:
+        if block is not None and id(frame) == block[0]:
+            return block[1]
+        code = frame.f_code
+        if code in _HANDLING:
             return None
-        if frame.f_code in _SETTLE:
-            noted = frame.f_locals
-            return _of_episode(noted["episode"], noted["error"])
-        if frame.f_code in _STREAM:
-            passage: streams.Passage = frame.f_locals["passage"]
+        if code in _SETTLE:
+            episode, error = _locals(frame, "episode", "error")
+            return _of_episode(episode, error)
+        if code in _STREAM:
+            (passage,) = _locals(frame, "passage")
             return _of_episode(passage.episode, passage.last_error)
-        if frame.f_code is sync.begin.__code__:
-            started = frame.f_locals["started"]
-            return Attempt(frame.f_locals["policy"], 1, None, started, started)
-        policy: Any = frame.f_globals.get(POLICY)
+        if code is _BEGIN:
+            (policy,) = _locals(frame, "policy")
+            return Attempt(policy, 1, None, None, None)
+        policy = frame.f_globals.get(POLICY)
         if policy is not None:
-            started = frame.f_locals.get(frame.f_globals[STARTED])
+            (started,) = _locals(frame, frame.f_globals[STARTED])
             return Attempt(policy, 1, None, started, started)
         frame = frame.f_back
-    return block
+    return None if block is None else block[1]
+
+
+def _locals(frame: FrameType, *names: str | None) -> list[Any]:
+    """Some locals of a frame that is running."""
+    found = frame.f_locals
+    values = [found.get(name) for name in names if name is not None] or [None]
+    if sys.version_info < (3, 13):
+        found.clear()  # a copy, which the frame would keep, with the errors in it
+    return values
 
 
 def _of_episode(episode: Episode, last_error: Exception | None) -> Attempt:
     return Attempt(episode.guard, episode.failures + 1, last_error, episode.started, episode.attempt_began)
+
+
+_BEGIN = sync.begin.__code__
+_SETTLE = (sync.settle.__code__, aio.drive.__code__)
+_HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
+_STREAM = (streams.stream.__code__, streams.async_stream.__code__)
+_DRIVERS = (*_SETTLE, *_STREAM)
+_ATTEMPTS = (_BEGIN, *_SETTLE, *_HANDLING, *_STREAM)

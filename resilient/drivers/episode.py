@@ -6,9 +6,9 @@ Drivers differ only in how they sleep and call; everything they share is here, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from resilient.core.action import Action
 from resilient.core.events import (
@@ -22,15 +22,19 @@ from resilient.core.events import (
     Waiting,
     described,
 )
-from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text
+from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text, remaining
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
+from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.shared_flight import SharedFlight
-from resilient.drivers.wrap import POLICY
+from resilient.drivers.wrap import OF_FIRST, POLICY
 from resilient.errors import AttemptTimeout
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO, WARNING
 
-__all__ = ["Episode", "Guard", "Recoverer", "name_of", "outer_cut"]
+if TYPE_CHECKING:
+    from resilient.drivers.attempts import Attempt
+
+__all__ = ["Episode", "Guard", "Recoverer", "called", "enclosing_attempt", "is_ours", "name_of", "outer_cut"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -58,6 +62,8 @@ class Guard(Protocol):
     def recovery(self) -> Recoverer | None: ...
     @property
     def listeners(self) -> tuple[Listener, ...]: ...
+    @property
+    def nested(self) -> bool: ...
 
 
 class Episode(Run):
@@ -89,7 +95,12 @@ class Episode(Run):
         self.call = call
         self._own = own = guard.listeners + listeners if listeners else guard.listeners
         self._hearers = heard = hearers(own)
-        self.short = plan.at_once and not heard and guard.recovery is None and clock is SYSTEM
+        self.outer = outer = DEADLINE.get()
+        self.short = plan.at_once and not heard and guard.recovery is None and clock is SYSTEM and outer is None
+        if not guard.nested and enclosing_attempt(guard) is not None:
+            self.attempts = 1
+        if plan.budget is not None:
+            plan.budget.called(self.started)
 
     @property
     def name(self) -> str:
@@ -157,6 +168,12 @@ class Episode(Run):
         recovery = self.guard.recovery
         return 0 if recovery is None else recovery.flight.generation
 
+    def attempt_deadline(self) -> float:
+        """When the attempt that begins now must be over; only of a plan that limits time."""
+        left = remaining(self.plan, self.started, self.attempt_began, now := self.clock.now())
+        deadline = now + (0.0 if left is None else left)
+        return deadline if self.outer is None or deadline < self.outer else self.outer
+
     def limited(self) -> Limit | None:
         """How long the attempt that begins now may take; None if nothing limits it."""
         if self.plan.timeout is None and self.plan.attempt_timeout is None:
@@ -223,9 +240,11 @@ class Episode(Run):
     def _give_up(self, stop: Stop, error: Exception | None, now: float) -> None:
         elapsed = now - self.started
         why = stop.why if SWITCHES.retries else f"{stop.why} (retries are off: no_retries)"
-        reason = gave_up_text(self.failures, elapsed, why)
+        reason = gave_up_text(self.failures, elapsed, why) + self._nested_text()
         if error is not None:
             outer_cut(error)
+            if isinstance(error, AttemptTimeout):
+                error.of_layer = False  # decided
             if len(getattr(error, "__notes__", ())) < MOST_NOTES:
                 with suppress(Exception):  # an error whose attributes are frozen takes no note
                     error.add_note(reason)
@@ -234,11 +253,26 @@ class Episode(Run):
             retry_at = None if stop.hint is None else now + stop.hint
             tell(GaveUp(self.name, elapsed, self.failures, stop.by, reason, error, retry_at), listeners)
 
+    def _nested_text(self) -> str:
+        """Retries within retries multiply: whoever reads why a call gave up should know."""
+        around = enclosing_attempt(self.guard)
+        if around is None:
+            return ""
+        only = "" if self.guard.nested else "nested=False, "
+        return f" ({only}within attempt {around.number} of {around.name or 'another policy'})"
+
     def _elapsed(self) -> float:
         return self.clock.now() - self.started
 
     def _tell(self, event: Event) -> None:
         tell(event, self._hearers)
+
+
+def enclosing_attempt(guard: Guard) -> Attempt | None:
+    """The attempt of another policy's call within which this one's runs, or None."""
+    from resilient.drivers.attempts import attempt_around  # which needs this module
+
+    return attempt_around(guard)
 
 
 def outer_cut(error: E) -> E:
@@ -247,18 +281,26 @@ def outer_cut(error: E) -> E:
     What is left begins in the user's own code, and no frame of ours is kept alive by an error that it holds.
     """
     traceback = error.__traceback__
-    while traceback is not None and _is_ours(traceback.tb_frame.f_globals):
+    while traceback is not None and is_ours(traceback.tb_frame.f_globals):
         traceback = traceback.tb_next
     return error.with_traceback(traceback)
 
 
-def _is_ours(namespace: dict[str, Any]) -> bool:
+def is_ours(namespace: dict[str, Any]) -> bool:
+    """Whether a frame with these globals belongs to a driver, a policy or a wrapper."""
     return POLICY in namespace or namespace.get("__name__", "").startswith(
         ("resilient.drivers.", "resilient.policies.")
     )
 
 
+def called(call: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """What a call calls: itself, or its first argument where that is what it is for."""
+    return args[0] if hasattr(call, OF_FIRST) else call
+
+
 def name_of(call: object) -> str:
     """How a callable is called in events and errors."""
     inner = getattr(call, "func", call)  # a partial's
+    if hasattr(inner, OF_FIRST) and inner is not call:
+        inner = call.args[0]  # type: ignore[attr-defined]  # bound by of_first
     return str(getattr(inner, "__qualname__", None) or type(inner).__qualname__)

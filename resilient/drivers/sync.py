@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import isawaitable, iscoroutine
 from threading import Event
 from types import CoroutineType
@@ -10,30 +11,27 @@ from typing import Any
 
 from resilient.core.flight import Part
 from resilient.drivers import aio
-from resilient.drivers.clock import CLOCK
+from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
 
-__all__ = ["begin", "perform", "prepare", "settle"]
+__all__ = ["begin", "of_first", "perform", "prepare", "settle"]
 
 
 def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A whole guarded call, the first attempt included: until that fails, little more than the call itself."""
     plan, recovery = policy.plan, policy.recovery
-    if plan.watched:
+    if plan.watched or plan.timed:
         return settle(policy, call, None, args, kwargs)
-    started = CLOCK.get().now() if plan.timed else None
     born = 0 if recovery is None else recovery.flight.generation
     try:
         value = call(*args, **kwargs)
     except Exception as failure:
         error = failure
     else:
-        return (
-            aio.adopt(policy, call, value, args, kwargs, started, born) if value.__class__ is CoroutineType else value
-        )
+        return aio.adopt(policy, call, value, args, kwargs, None, born) if value.__class__ is CoroutineType else value
     try:
-        return settle(policy, call, error, args, kwargs, started, born)
+        return settle(policy, call, error, args, kwargs, None, born)
     finally:
         del error  # a frame that holds the error it raised is a cycle
 
@@ -64,6 +62,7 @@ def settle(
     """
     episode = Episode(policy, call, started, listeners)
     short, value = episode.short, None
+    made = partial(_in_time, episode, call) if episode.plan.timed else call
     try:
         again = error is None or (short and episode.repeats(error)) or episode.attempt_failed(error)
         while again:
@@ -72,7 +71,7 @@ def settle(
             if not short:
                 born = episode.begins()
             try:
-                value = call(*args, **kwargs)
+                value = made(*args, **kwargs)
             except Exception as failure:
                 again = (short and episode.repeats(failure)) or episode.attempt_failed(failure)
                 error = failure
@@ -85,7 +84,36 @@ def settle(
             return value
         raise error
     finally:
-        del error, episode, listeners  # likewise; who listens may keep errors
+        del error, episode, made, listeners  # likewise; who listens may keep errors
+
+
+def _in_time(episode: Episode, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """One attempt, which can read when it must be over."""
+    token = DEADLINE.set(episode.attempt_deadline())
+    try:
+        return call(*args, **kwargs)
+    finally:
+        DEADLINE.reset(token)
+        del episode  # its listeners may keep errors
+
+
+def of_first(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A driver's step for a call that calls its first argument: that argument is what the step is told of."""
+
+    def bound(
+        policy: Guard,
+        call: Callable[..., Any],
+        given: object,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        **facts: Any,
+    ) -> Any:
+        try:
+            return step(policy, partial(call, args[0]), given, args[1:], kwargs, **facts)
+        finally:
+            del given  # an error, perhaps
+
+    return bound
 
 
 def prepare(episode: Episode, error: Exception | None, born: int) -> bool:

@@ -18,11 +18,24 @@ from enum import Enum, auto
 from types import CodeType, CoroutineType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["POLICY", "STARTED", "Kind", "kind_of", "wrap_eager", "wrap_rescued"]
+__all__ = [
+    "POLICY",
+    "STARTED",
+    "Kind",
+    "kind_of",
+    "wrap_admitted",
+    "wrap_eager",
+    "wrap_gated",
+    "wrap_rescued",
+    "wrap_scoped",
+]
 
 POLICY = "resilient policy"  # no identifier, so that it collides with no name
 STARTED = "resilient started"  # under this, the name of the local that holds when the call began
+OF_FIRST = "_resilient_of_first"  # marks what calls its first argument: that, then, is what is guarded
 FILE = "<resilient>"
+# The globals of a wrapper that is no attempt: they tell only whose frame it is.
+OURS = {"__name__": "resilient.drivers.wrapped"}
 
 
 class Kind(Enum):
@@ -72,6 +85,8 @@ def wrap_rescued(
     facts: Mapping[str, str] | None = None,
     names: Mapping[str, Any] | None = None,
     adopt: Callable[..., Any] | None = None,
+    limit: Callable[[float], object] | None = None,
+    unlimit: Callable[[Any], object] | None = None,
 ) -> Callable[..., Any]:
     """A wrapper that only calls, and hands the first failure over.
 
@@ -85,13 +100,27 @@ def wrap_rescued(
         names: what those expressions refer to, and what is left in the wrapper's globals.
         adopt: for EITHER: takes a coroutine that the call returned, as ``adopt(policy, call, coroutine, args,
             kwargs, **facts)``.
+        limit: told when the call began (the fact ``started``) before it is made; gives a token.
+        unlimit: takes the token after the first attempt.
     """
     noted = facts or {}
     prelude = "".join(f"    {{{fact}}} = {expression}\n" for fact, expression in noted.items())
     extra = "".join(f", {fact}={{{fact}}}" for fact in noted)
-    source = _BY_KIND[kind].replace("PRELUDE", prelude).replace("EXTRA", extra)
-    given = {"caught": caught, "rescue": rescue, "adopt": adopt, "coroutine": CoroutineType, "policy": policy}
-    return _compiled(call, source, ("error", "failure", "value", *noted), given, names or {})
+    finally_ = ""
+    if limit is not None:
+        prelude += "    {token} = {limit}({started})\n"
+        finally_ = "    finally:\n        {unlimit}({token})\n"
+    source = _BY_KIND[kind].replace("PRELUDE", prelude).replace("EXTRA", extra).replace("FINALLY", finally_)
+    given = {
+        "limit": limit,
+        "unlimit": unlimit,
+        "caught": caught,
+        "rescue": rescue,
+        "adopt": adopt,
+        "coroutine": CoroutineType,
+        "policy": policy,
+    }
+    return _compiled(call, source, ("error", "failure", "value", "token", *noted), given, names or {})
 
 
 def wrap_eager(
@@ -101,13 +130,48 @@ def wrap_eager(
     return _compiled(call, _EAGER[kind], ("stream", "item", "sent", "thrown"), {"run": run}, names or {})
 
 
+def wrap_gated(
+    call: Callable[..., Any],
+    gate: object,
+    *,
+    kind: Kind,
+    adopt: Callable[[Any], Any] | None = None,
+) -> Callable[..., Any]:
+    """A wrapper that takes a ticket at a gate, calls, and hands the ticket back with what became of the call.
+
+    Args:
+        call: what is guarded.
+        gate: a :class:`~resilient.drivers.gates.Gate` for SYNC and EITHER, an ``AsyncGate`` for ASYNC.
+        kind: SYNC, ASYNC or EITHER.
+        adopt: for EITHER: takes a coroutine that the call returned; its ticket has been given back unused.
+    """
+    steps = ("enter_soon", "join", "passed", "failed", "forgotten")
+    given = {step: getattr(gate, step, None) for step in steps} | {"adopt": adopt}
+    given["enter"] = getattr(gate, "ready" if kind is Kind.ASYNC else "enter", None)
+    given |= {"coroutine": CoroutineType, "caught": BaseException}
+    return _compiled(call, _GATED[kind], ("ticket", "failure", "value"), given, OURS)
+
+
+def wrap_admitted(call: Callable[..., Any], gate: object, *, kind: Kind) -> Callable[..., Any]:
+    """As :func:`wrap_gated`, of a gate that need not hear what became of the call."""
+    given = {"enter": getattr(gate, "ready" if kind is Kind.ASYNC else "enter"), "join": getattr(gate, "join", None)}
+    return _compiled(call, _ADMITTED[kind], (), given, OURS)
+
+
+def wrap_scoped(
+    call: Callable[..., Any], enter: Callable[[], object], leave: Callable[[Any], object]
+) -> Callable[..., Any]:
+    """A blocking wrapper that takes a ticket and gives it back, whatever becomes of the call."""
+    return _compiled(call, _SCOPED, ("ticket",), {"enter": enter, "leave": leave}, OURS)
+
+
 _SYNC = """\
 def wrapper({parameters}):
 PRELUDE    try:
         return {call}({arguments})
     except {caught} as {failure}:
         {error} = {failure}
-    try:
+FINALLY    try:
         return {rescue}({policy}, {call}, {error}, ({positional}), {keywords}EXTRA)
     finally:
         {error} = None
@@ -123,7 +187,7 @@ PRELUDE    try:
         if {value}.__class__ is {coroutine}:
             return {adopt}({policy}, {call}, {value}, ({positional}), {keywords}EXTRA)
         return {value}
-    try:
+FINALLY    try:
         return {rescue}({policy}, {call}, {error}, ({positional}), {keywords}EXTRA)
     finally:
         {error} = None
@@ -134,6 +198,55 @@ _BY_KIND = {
     Kind.ASYNC: _SYNC.replace("def ", "async def ").replace("return ", "return await "),
     Kind.EITHER: _EITHER,
 }
+
+_GATED_SYNC = """\
+def wrapper({parameters}):
+    {ticket} = {enter}()
+    try:
+        {value} = {call}({arguments})
+    except {caught} as {failure}:
+        {failed}({ticket}, {failure})
+        raise
+    {passed}({ticket}, {value})
+    return {value}
+"""
+
+_JOINED = """\
+    if {ticket} is None:
+        {ticket} = await {join}()
+    try:
+"""
+
+_ADOPTED = """\
+    if {value}.__class__ is {coroutine}:
+        {forgotten}({ticket})
+        return {adopt}({value})
+    {passed}("""
+
+_GATED = {
+    Kind.SYNC: _GATED_SYNC,
+    Kind.ASYNC: (
+        _GATED_SYNC.replace("def ", "async def ").replace("    try:\n", _JOINED).replace("= {call}", "= await {call}")
+    ),
+    Kind.EITHER: _GATED_SYNC.replace("{enter}", "{enter_soon}").replace("    {passed}(", _ADOPTED),
+}
+
+_ADMITTED = {
+    Kind.SYNC: "def wrapper({parameters}):\n    {enter}()\n    return {call}({arguments})\n",
+    Kind.ASYNC: (
+        "async def wrapper({parameters}):\n    if {enter}() is None:\n        await {join}()\n"
+        "    return await {call}({arguments})\n"
+    ),
+}
+
+_SCOPED = """\
+def wrapper({parameters}):
+    {ticket} = {enter}()
+    try:
+        return {call}({arguments})
+    finally:
+        {leave}({ticket})
+"""
 
 _HANDED_OVER = "def wrapper({parameters}):\n    return {run}(({positional}), {keywords})\n"
 

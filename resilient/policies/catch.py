@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from threading import Lock
+from functools import partial
 from types import CoroutineType, TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -13,12 +13,13 @@ from resilient.core.action import Action
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.events import Panic
 from resilient.core.naming import is_named
-from resilient.drivers.episode import name_of, outer_cut
+from resilient.drivers.episode import called, name_of, outer_cut
+from resilient.drivers.gates import close_block, open_block
 from resilient.drivers.wrap import Kind, wrap_rescued
-from resilient.observe.listeners import hearers, tell
+from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import ERROR
-from resilient.policies.frozen import Frozen
-from resilient.policies.guarding import check_kind, decorated
+from resilient.policies.guarding import check_kind
+from resilient.policies.policy import Policy
 from resilient.policies.retry import OnErrors
 
 __all__ = ["Catch", "CatchFactory", "Caught", "catch"]
@@ -45,14 +46,8 @@ class Caught:
         self.error: BaseException | None = None
 
 
-# The open blocks of each policy (by its id), each with the frame that opened it: a shared policy holds nothing of
-# any of them, and generators and tasks that are suspended inside a block are not mixed up.
-_OPEN: dict[int, list[tuple[int, Caught]]] = {}
-_LOCK = Lock()  # held for a few assignments: threads may share a policy
-
-
 @dataclass(frozen=True, repr=False)  # no slots: Catch[int](...) sets an attribute of its own
-class Catch(Frozen, Generic[D]):
+class Catch(Policy, Generic[D]):
     """Catches what a call or a block raises, tells it as a :class:`~resilient.events.Panic`, and goes on.
 
     A decorator, a context manager, and ``.call``. Cancellation and exits are never caught; panics of native
@@ -76,15 +71,20 @@ class Catch(Frozen, Generic[D]):
             raise TypeError(f"name must be a text that is not empty, or None, got {self.name!r}")
         object.__setattr__(self, "on", classifier_of(self.on))
 
-    @overload
+    @overload  # type: ignore[override]  # the default changes the type
     def __call__(self, target: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, Coroutine[Any, Any, T | D]]: ...
     @overload
     def __call__(self, target: Callable[P, T], /) -> Callable[P, T | D]: ...
     def __call__(self, target: Any, /) -> Any:
         """Decorates a function, method, classmethod, staticmethod, partial or callable object, sync or async."""
-        return decorated(target, self._wrapper, policy="catch", streams=False)
+        return super().__call__(target)
 
-    @overload
+    @property
+    def kind(self) -> str:
+        """What kind of policy this is, for errors and events."""
+        return "catch"
+
+    @overload  # type: ignore[override]  # likewise
     def call(
         self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, T | D]: ...
@@ -101,41 +101,34 @@ class Catch(Frozen, Generic[D]):
 
     def __enter__(self) -> Caught:
         caught = Caught()
-        with _LOCK:
-            _OPEN.setdefault(id(self), []).append((id(sys._getframe(1)), caught))
+        open_block(self, caught, sys._getframe(1))
         return caught
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        caught = self._close(id(sys._getframe(1)))
+        caught: Caught = close_block(self, sys._getframe(1))
         if error is None or not self._takes(error):
             return False
         caught.error = error
         self._tell(self.name or "block", error)
         return True
 
-    def _close(self, frame: int) -> Caught:
-        with _LOCK:
-            blocks = _OPEN[id(self)]
-            # An ExitStack enters and leaves from frames of its own: then it is the latest.
-            entry = next((entry for entry in reversed(blocks) if entry[0] == frame), blocks[-1])
-            blocks.remove(entry)
-            if not blocks:
-                del _OPEN[id(self)]
-            return entry[1]
-
-    def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
+    def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
+        """One callable, guarded."""
         rescue = _rescue_async if kind is Kind.ASYNC else _rescue
-        return wrap_rescued(call, rescue, self, kind=kind, caught=BaseException, adopt=_adopt)
+        adopt: Callable[..., Any] = _adopt
+        if listeners:
+            rescue, adopt = partial(rescue, listeners=listeners), partial(adopt, listeners=listeners)
+        return wrap_rescued(call, rescue, self, kind=kind, caught=BaseException, adopt=adopt)
 
-    def replaced(self, call: Callable[..., Any], error: BaseException) -> D:
+    def replaced(self, call: Callable[..., Any], error: BaseException, listeners: tuple[Listener, ...] = ()) -> D:
         """The default for a call that raised, or the error again."""
         try:
             outer_cut(error)
             if not self._takes(error):
                 raise error
-            self._tell(self.name or name_of(call), error)
+            self._tell(self.name or name_of(call), error, listeners)
             return self.default
         finally:
             del error  # a frame that holds the error it raised is a cycle
@@ -146,22 +139,36 @@ class Catch(Frozen, Generic[D]):
         classify = cast("Classifier", self.on)
         return classify(error).action is not Action.FAIL
 
-    def _tell(self, name: str, error: BaseException) -> None:
-        listeners = hearers((), ERROR)
+    def _tell(self, name: str, error: BaseException, own: tuple[Listener, ...] = ()) -> None:
+        listeners = hearers(own, ERROR)
         if listeners:
             tell(Panic(name, "call", error), listeners)
 
 
-def _rescue(policy: Catch[D], call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
+def _rescue(
+    policy: Catch[D],
+    call: Callable[..., Any],
+    error: BaseException,
+    args: Any,
+    kwargs: Any,
+    listeners: tuple[Listener, ...] = (),
+) -> D:
     try:
-        return policy.replaced(call, error)
+        return policy.replaced(called(call, args), error, listeners)
     finally:
         del error  # likewise
 
 
-async def _rescue_async(policy: Catch[D], call: Callable[..., Any], error: BaseException, args: Any, kwargs: Any) -> D:
+async def _rescue_async(
+    policy: Catch[D],
+    call: Callable[..., Any],
+    error: BaseException,
+    args: Any,
+    kwargs: Any,
+    listeners: tuple[Listener, ...] = (),
+) -> D:
     try:
-        return policy.replaced(call, error)
+        return policy.replaced(called(call, args), error, listeners)
     finally:
         del error  # likewise
 
@@ -172,11 +179,12 @@ async def _adopt(
     coroutine: Coroutine[Any, Any, Any],
     args: Any = (),
     kwargs: Any = None,
+    listeners: tuple[Listener, ...] = (),
 ) -> Any:
     try:
         return await coroutine
     except BaseException as error:
-        return policy.replaced(call, error)
+        return policy.replaced(called(call, args), error, listeners)
 
 
 class CatchFactory:

@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
-from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine, signature
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from inspect import iscoroutine, signature
+from typing import Any, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
 
 from resilient.core import backoff as backoffs
 from resilient.core.backoff import Backoff
 from resilient.core.budget import Budget
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, whole
-from resilient.core.events import AttemptFailed, Event, RecoveryFailed
+from resilient.core.events import Entered
 from resilient.core.outcome import Outcome
 from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
 from resilient.drivers import aio, streams, sync
-from resilient.drivers.attempts import AsyncAttempts, Attempts
+from resilient.drivers.blocks import BlockRetry, Part
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.episode import outer_cut
+from resilient.drivers.deadline import DEADLINE, limiting
 from resilient.drivers.streams import Resume
-from resilient.drivers.wrap import POLICY, Kind, wrap_eager, wrap_rescued
-from resilient.observe.listeners import Listener
-from resilient.policies.frozen import Frozen, by_name
-from resilient.policies.guarding import check_kind, decorated
+from resilient.drivers.wrap import OF_FIRST, POLICY, Kind, wrap_eager, wrap_rescued
+from resilient.observe.listeners import Listener, tell
+from resilient.policies.frozen import by_name
+from resilient.policies.guarding import check_kind
+from resilient.policies.policy import NOT_PLAIN, Policy
+from resilient.policies.record import Record
 from resilient.policies.recovery import Recovery
-
-if TYPE_CHECKING:
-    from resilient.policies.proxies import Patch
 
 __all__ = ["DEFAULT_BACKOFF", "OnErrors", "Retry", "retry"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F", bound="Callable[..., object] | classmethod[Any, ..., Any]")
-C = TypeVar("C")
 
 OnErrors: TypeAlias = ErrorTarget | tuple[ErrorTarget, ...] | Predicate | Classifier | Rule
 """Which errors: a class, its dotted name, a tuple of either, a predicate, a rule or a classifier."""
 
 DEFAULT_BACKOFF = backoffs.exponential(0.1, cap=300).jitter("full")
 
-# Code flags of functions that only make something to be run later.
-NOT_PLAIN = CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
 # A wrapper's globals hold these beside its own names; no parameter of a sane function is called so.
 NOW, FLIGHT = "__resilient_now__", "__resilient_flight__"
 
@@ -63,12 +58,13 @@ class RetrySettings(TypedDict, total=False):
     name: str
     streaming: bool
     resume: Resume | None
+    nested: bool
     listeners: tuple[Listener, ...]
 
 
 @by_name("@retry(on=ConnectionError)")
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Retry(Frozen):
+class Retry(Policy):
     """Tries again what a classifier says is worth trying again, after waiting and recovering as it says.
 
     Args:
@@ -87,6 +83,8 @@ class Retry(Frozen):
         streaming: guards generator functions, until their first item is out; result rules have no say then.
         resume: continues a stream that broke after that: called with the last item delivered and the call's
             own arguments (those of positional parameters by position, defaults filled in), gives what follows.
+        nested: whether it tries again even within an attempt of another Retry, whose attempts multiply with its own
+            (that is noted on the error). False leaves all trying again to the outer one.
         listeners: functions that are told every :data:`~resilient.Event` of this policy.
 
     Raises:
@@ -104,6 +102,7 @@ class Retry(Frozen):
     name: str = ""
     streaming: bool = False
     resume: Resume | None = None
+    nested: bool = True
     listeners: tuple[Listener, ...] = ()
     plan: Plan = field(init=False, compare=False, repr=False)
 
@@ -125,14 +124,11 @@ class Retry(Frozen):
         _check("budget", self.budget, (Budget, type(None)), "a retry budget or None")
         _check("name", self.name, str, "a str")
         _check("streaming", self.streaming, bool, "True or False")
+        _check("nested", self.nested, bool, "True or False")
         if self.resume is not None and not (callable(self.resume) and self.streaming):
             raise ValueError(f"resume must be a function, and goes with streaming=True, got {self.resume!r}")
         plan = Plan(on, self.attempts, timeout, attempt_timeout, self.backoff, max_wait, self.budget)
         fix(self, "plan", plan)
-
-    def __call__(self, target: F, /) -> F:
-        """Decorates a function, method, classmethod, staticmethod, partial or callable object, sync or async."""
-        return cast("F", decorated(target, self._wrapper, policy="Retry", streams=self.streaming))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls a function under this policy; if it is async, await what this returns.
@@ -165,7 +161,7 @@ class Retry(Frozen):
     def execute(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function and gives an :class:`Outcome` instead of raising; if it is async, await it."""
         kind = check_kind(fn, policy="Retry.execute", streams=False)
-        record = _Record()
+        record = Record()
         if kind is Kind.ASYNC:
             return record.of_async(aio.settle(self, fn, None, args, kwargs, listeners=record.listeners))
         try:
@@ -180,52 +176,51 @@ class Retry(Frozen):
         """A copy with some settings changed; None is a value like any other."""
         return replace(self, **changes)
 
-    def proxy(self, client: C, methods: Iterable[str] | None = None) -> C:
-        """An object that behaves as this one, its methods guarded.
+    def parts(self) -> tuple[Part, ...]:
+        """What the block form is made of."""
+        return (BlockRetry(self),)
 
-        Args:
-            client: any object; it is not changed.
-            methods: the names of the methods to guard; None takes every public one that is no generator.
-        """
-        from resilient.policies.proxies import guarded_methods
+    @property
+    def tries_again(self) -> bool:
+        """Whether what is inside may be called more than once."""
+        return True
 
-        return cast("C", guarded_methods(client, self, methods))
+    @property
+    def streams(self) -> bool:
+        """Whether it guards generator functions, and nothing else."""
+        return self.streaming
 
-    def patch(self, target: str) -> Patch:
-        """Guards a function of somebody else's module, now or as soon as that module is imported.
-
-        Args:
-            target: ``"module:function"`` or ``"module:Class.method"``.
-
-        Returns:
-            A :class:`~resilient.policies.proxies.Patch`; its ``undo()`` puts the original back.
-        """
-        from resilient.policies.proxies import Patch
-
-        return Patch(target, self)
-
-    def __iter__(self) -> Attempts:
-        """The block form: ``for attempt in policy:`` ``with attempt: ...``"""
-        return Attempts(self)
-
-    def __aiter__(self) -> AsyncAttempts:
-        """The block form in coroutines: ``async for attempt in policy:`` ``with attempt: ...``"""
-        return AsyncAttempts(self)
-
-    def _wrapper(self, call: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
+    def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
+        """One callable, guarded."""
         names: dict[str, Any] = {POLICY: self}
         if kind in _STREAMS:
             return wrap_eager(call, partial(_STREAMS[kind], self, call, self.resume), kind=kind, names=names)
-        driver = aio if kind is Kind.ASYNC else sync
+        settle, adopt = (aio if kind is Kind.ASYNC else sync).settle, aio.adopt
+        if hasattr(call, OF_FIRST):
+            settle, adopt = sync.of_first(settle), sync.of_first(adopt)
         timed = self.plan.timed
-        if self.plan.watched or (timed and kind is Kind.ASYNC):
-            return wrap_eager(call, partial(driver.settle, self, call, None), kind=kind, names=names)
+        if listeners or self.plan.watched or (timed and kind is Kind.ASYNC):
+            run = partial(settle, self, call, None, listeners=listeners)
+            return wrap_eager(call, self._announced(run, listeners) if listeners else run, kind=kind, names=names)
         facts: dict[str, str] = {}
+        limit = None
         if timed:
             facts["started"], names[NOW] = f"{NOW}()", _now
+            limit = limiting(self.plan)
         if self.recovery is not None:
             facts["born"], names[FLIGHT] = f"{FLIGHT}.generation", self.recovery.flight
-        return wrap_rescued(call, driver.settle, self, kind=kind, facts=facts, names=names, adopt=aio.adopt)
+        return wrap_rescued(
+            call, settle, self, kind=kind, facts=facts, names=names, adopt=adopt, limit=limit, unlimit=DEADLINE.reset
+        )
+
+    def _announced(self, run: Callable[..., Any], listeners: tuple[Listener, ...]) -> Callable[..., Any]:
+        """A layer of a pipeline whose timeline names every layer."""
+
+        def announced(args: Any, kwargs: Any) -> Any:
+            tell(Entered(self.name or self.kind, 0.0, self.kind), listeners)
+            return run(args, kwargs)
+
+        return announced
 
 
 retry = Retry
@@ -239,32 +234,6 @@ _STREAMS: dict[Kind, Callable[..., Any]] = {
 
 def _now() -> float:
     return CLOCK.get().now()
-
-
-class _Record:
-    """What happens to one call, for its outcome."""
-
-    def __init__(self) -> None:
-        self._timeline: list[Event] = []
-        self._started = _now()
-        self.listeners = (self._timeline.append,)
-
-    def outcome(self, error: Exception | None, value: Any) -> Outcome[Any]:
-        if error is not None:
-            outer_cut(error)
-        for event in self._timeline:
-            past = event.error if isinstance(event, (AttemptFailed, RecoveryFailed)) else None
-            if past is not None and past is not error:
-                past.__traceback__ = None  # nobody raises it any more, and its frames would be kept
-        return Outcome(value, error, _now() - self._started, tuple(self._timeline))
-
-    async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
-        try:
-            return self.outcome(None, await call)
-        except Exception as error:
-            return self.outcome(error, None)
-        finally:
-            del self, call  # likewise
 
 
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:

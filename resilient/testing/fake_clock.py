@@ -19,6 +19,7 @@ from resilient.core.backoff import Rng
 from resilient.core.duration import Duration, seconds
 from resilient.drivers.backends import pause
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
+from resilient.drivers.deadline import DEADLINE
 
 __all__ = ["FakeClock"]
 
@@ -62,16 +63,18 @@ class FakeClock:
         self._timers: list[FakeTimer] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
-        self._tokens: list[Token[Clock]] = []
+        self._tokens: list[tuple[Token[Clock], Token[float | None]]] = []
 
     def __enter__(self) -> FakeClock:
-        self._tokens.append(CLOCK.set(self))
+        self._tokens.append((CLOCK.set(self), DEADLINE.set(None)))  # a deadline is an instant of one clock
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        CLOCK.reset(self._tokens.pop())
+        clock, deadline = self._tokens.pop()
+        CLOCK.reset(clock)
+        DEADLINE.reset(deadline)
 
     def now(self) -> float:
         """The virtual instant, seconds."""

@@ -1,0 +1,249 @@
+"""The gate of a bulkhead: a permit for each call, handed from call to call.
+
+Whoever finds no permit waits in one queue, threads and tasks of all event loops alike, and whoever gives a permit
+back wakes the one that holds it now. A call that stops waiting asks the machine which came first, the permit or the
+end of its patience; a permit that nobody will use goes on to the next.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Literal, cast
+
+from resilient.core.permits import Permits, PermitsMetrics
+from resilient.drivers.backends import current_backend
+from resilient.drivers.clock import CLOCK, Clock
+from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.gates import in_event_loop, reject
+from resilient.drivers.waiters import ThreadWaiter, Wakeable, await_woken
+from resilient.errors import BulkheadFull
+from resilient.observe.listeners import Listener
+
+__all__ = ["AsyncPermitGate", "PermitGate", "SharedPermits"]
+
+WOULD_BLOCK = "waiting for a permit would block the event loop; guard a coroutine function, which can be suspended"
+
+
+class SharedPermits:
+    """The permits of one bulkhead, for threads and tasks of any event loop.
+
+    The lock is held for a few assignments, never while somebody is woken.
+
+    Args:
+        limit: calls at once, >= 1.
+        queue: most calls that may wait; None: no limit.
+    """
+
+    __slots__ = ("_acquire", "_lock", "_permits", "_release")
+
+    def __init__(self, limit: int, queue: int | None) -> None:
+        self._permits = Permits(limit, queue)
+        self._lock = Lock()
+        # Every call passes these two: a ``with`` costs twice as much as the two calls that it makes.
+        self._acquire = self._lock.acquire
+        self._release = self._lock.release
+
+    def acquire(self) -> bool:
+        """Takes a permit, if one is free and nobody waits for it."""
+        self._acquire()
+        try:
+            return self._permits.acquire()
+        finally:
+            self._release()
+
+    def passed(self, ticket: object, value: object) -> None:
+        """A permit comes back, and goes to the first who waits."""
+        self._acquire()
+        try:
+            woken = self._permits.release()
+        finally:
+            self._release()
+        if woken is not None:
+            cast("Wakeable", woken).wake()
+
+    failed = passed
+
+    def forgotten(self, ticket: object) -> None:
+        """A permit comes back from a call that was not made."""
+        self.passed(ticket, None)
+
+    def join(self, waiter: Wakeable) -> bool | None:
+        """Asks for a permit; True: it has one, None: it waits in the queue, False: the queue is full."""
+        with self._lock:
+            if self._permits.acquire():
+                return True
+            return None if self._permits.join(waiter) else False
+
+    def leave(self, waiter: Wakeable) -> bool:
+        """Stops waiting; whether it has been given a permit."""
+        with self._lock:
+            return self._permits.leave(waiter)
+
+    def rejected(self) -> None:
+        """A call was turned away that could not wait."""
+        with self._lock:
+            self._permits.rejected += 1
+
+    def metrics(self) -> PermitsMetrics:
+        """The present numbers."""
+        with self._lock:
+            return self._permits.metrics()
+
+    def reset(self) -> None:
+        """Counts from zero again; calls that run keep their permits, and those that wait their places."""
+        with self._lock:
+            self._permits.reset()
+
+
+class PermitGate:
+    """The blocking form.
+
+    Args:
+        permits: the permits, shared with whoever has the same.
+        max_wait: longest wait for one, seconds; 0: none; None: no limit.
+        limit: calls at once, for errors.
+        queue: most calls that may wait, for errors.
+        name: of the policy, for errors and events.
+        listeners: told of rejections.
+    """
+
+    __slots__ = (
+        "_acquire",
+        "_full",
+        "_listeners",
+        "_name",
+        "_permits",
+        "busy",
+        "failed",
+        "forgotten",
+        "max_wait",
+        "passed",
+    )
+
+    def __init__(
+        self,
+        permits: SharedPermits,
+        max_wait: float | None,
+        *,
+        limit: int,
+        queue: int | None,
+        name: str = "",
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
+        self.max_wait = max_wait
+        self._permits = permits
+        self._acquire = permits.acquire
+        self.passed = permits.passed
+        self.failed = permits.failed
+        self.forgotten = permits.forgotten
+        self.busy = f"limit={limit} is reached"
+        self._full = f"limit={limit} and queue={queue} are reached"
+        self._name = name
+        self._listeners = listeners
+
+    def enter(self) -> Literal[True]:
+        return True if self._acquire() else self._wait()
+
+    def enter_soon(self) -> Literal[True]:
+        if self._acquire():
+            return True
+        if self.max_wait != 0.0 and in_event_loop():
+            raise self.turned_away(WOULD_BLOCK)
+        return self._wait()
+
+    def _wait(self) -> Literal[True]:
+        clock = CLOCK.get()
+        patience = self.patience(clock)
+        waiter = ThreadWaiter()
+        if not self.joined(waiter):
+            try:
+                waiter.wait(clock, patience)
+            except BaseException:
+                self.forsaken(waiter)
+                raise
+            self.waited(waiter, patience)
+        return True
+
+    def patience(self, clock: Clock) -> float | None:
+        """How long this call may wait, seconds; None: without a limit.
+
+        Raises:
+            BulkheadFull: not at all.
+        """
+        patience, deadline = self.max_wait, DEADLINE.get()
+        if patience == 0.0:
+            raise self.turned_away(self.busy)
+        if deadline is not None:
+            left = deadline - clock.now()
+            if left <= 0.0:
+                raise self.turned_away(f"{self.busy}, and no time is left to wait")
+            patience = left if patience is None or left < patience else patience
+        return patience
+
+    def joined(self, waiter: Wakeable) -> bool:
+        """Whether the call got a permit after all, and does not wait in the queue.
+
+        Raises:
+            BulkheadFull: the queue is full.
+        """
+        got = self._permits.join(waiter)
+        if got is False:
+            raise self._rejection(self._full)
+        return got is True
+
+    def forsaken(self, waiter: Wakeable) -> None:
+        """The call was cancelled while it waited: a permit that it has just been given goes on to the next."""
+        if self._permits.leave(waiter):
+            self.forgotten(True)
+
+    def waited(self, waiter: Wakeable, patience: float | None) -> None:
+        """The wait is over: the call has been given a permit, or its time is up.
+
+        Raises:
+            BulkheadFull: time was up before a permit came.
+        """
+        if not self._permits.leave(waiter):
+            raise self._rejection(f"{self.busy}, and no call ended within {patience:g} s")
+
+    def turned_away(self, why: str) -> BulkheadFull:
+        """The error of a call that did not even join the queue, counted."""
+        self._permits.rejected()
+        return self._rejection(why)
+
+    def _rejection(self, why: str) -> BulkheadFull:
+        error = BulkheadFull(self._name, None, why)
+        reject(error, "Bulkhead", self._listeners)
+        return error
+
+
+class AsyncPermitGate:
+    """The async form, on any event loop."""
+
+    __slots__ = ("_acquire", "_gate", "failed", "forgotten", "passed")
+
+    def __init__(self, gate: PermitGate, permits: SharedPermits) -> None:
+        self._gate = gate
+        self._acquire = permits.acquire
+        self.passed = gate.passed
+        self.failed = gate.failed
+        self.forgotten = gate.forgotten
+
+    def ready(self) -> Literal[True] | None:
+        if self._acquire():
+            return True
+        if self._gate.max_wait == 0.0:
+            raise self._gate.turned_away(self._gate.busy)
+        return None
+
+    async def join(self) -> Literal[True]:
+        gate, clock = self._gate, CLOCK.get()
+        patience = gate.patience(clock)
+        waiter = current_backend().waiter()
+        if not gate.joined(waiter):
+            try:
+                await await_woken(waiter, clock, patience)
+            except BaseException:
+                gate.forsaken(waiter)
+                raise
+            gate.waited(waiter, patience)
+        return True

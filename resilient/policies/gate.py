@@ -1,0 +1,167 @@
+"""Policies that are gates: they let a call through, or not, and hear what became of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from types import FrameType, TracebackType
+from typing import Any
+
+from resilient.core.events import CallRejected, Entered, TimedOut
+from resilient.drivers.blocks import BlockGate, Part
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.gates import AsyncGate, Gate, close_block, gated, open_block
+from resilient.drivers.wrap import Kind
+from resilient.errors import PolicyTimeout, Rejected
+from resilient.observe.listeners import Listener, tell
+from resilient.policies.policy import Policy
+
+__all__ = ["GatePolicy", "checked_listeners", "checked_name"]
+
+
+class GatePolicy(Policy):
+    """A policy that is also a plain context manager: ``with policy:``, ``async with policy:``.
+
+    A subclass has the two forms of its gate.
+    """
+
+    __slots__ = ()
+
+    name: str
+
+    @property
+    def gates(self) -> tuple[Gate, AsyncGate]:
+        """The blocking and the async form."""
+        raise NotImplementedError
+
+    @property
+    def hears(self) -> bool:
+        """Whether the gate has to know what became of a call."""
+        return True
+
+    @property
+    def leave(self) -> Callable[[Any], object] | None:
+        """Takes a ticket of the blocking form back, if it is all the same what became of the call."""
+        return None
+
+    def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
+        """One callable, guarded."""
+        gate, async_gate = self.gates
+        if listeners:
+            told = self.name or self.kind, self.kind, listeners
+            return gated(call, _Noted(gate, *told), _Noted(async_gate, *told), kind)
+        return gated(call, gate, async_gate, kind, hears=self.hears, leave=self.leave)
+
+    def parts(self) -> tuple[Part, ...]:
+        """What the block form is made of."""
+        return (BlockGate(*self.gates),)
+
+    def __enter__(self) -> Any:
+        open_block(self, self.gates[0].enter(), sys._getframe(1))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _leave(self.gates[0], close_block(self, sys._getframe(1)), error)
+
+    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+        return self._enter_async(sys._getframe(1))
+
+    async def _enter_async(self, frame: FrameType) -> Any:
+        gate = self.gates[1]
+        ticket = gate.ready()
+        open_block(self, await gate.join() if ticket is None else ticket, frame)
+        return self
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return self._leave_async(error, sys._getframe(1))
+
+    async def _leave_async(self, error: BaseException | None, frame: FrameType) -> None:
+        try:
+            _leave(self.gates[1], close_block(self, frame), error)
+        finally:
+            del error, frame  # a frame that holds the error it raised is a cycle
+
+
+def _leave(gate: Gate | AsyncGate, ticket: object, error: BaseException | None) -> None:
+    if error is None:
+        gate.passed(ticket, None)
+    else:
+        gate.failed(ticket, error)
+
+
+class _Noted:
+    """A gate, either form, that tells one call's timeline what it does."""
+
+    def __init__(self, gate: Any, name: str, policy: str, listeners: tuple[Listener, ...]) -> None:
+        self._gate = gate
+        self._name = name
+        self._policy = policy
+        self._listeners = listeners
+        self.passed = gate.passed
+        self.forgotten = gate.forgotten
+
+    def enter(self) -> Any:
+        return self._noted(self._gate.enter)
+
+    def enter_soon(self) -> Any:
+        return self._noted(self._gate.enter_soon)
+
+    def ready(self) -> Any:
+        return self._noted(self._gate.ready)
+
+    async def join(self) -> Any:
+        try:
+            ticket = await self._gate.join()
+        except Rejected as error:
+            self._rejected(error)
+            raise
+        tell(Entered(self._name, 0.0, self._policy), self._listeners)
+        return ticket
+
+    def failed(self, ticket: object, error: BaseException) -> None:
+        try:
+            self._gate.failed(ticket, error)
+        except PolicyTimeout as exceeded:
+            tell(TimedOut(self._name, 0.0, exceeded), self._listeners)
+            raise
+
+    def _noted(self, enter: Callable[[], Any]) -> Any:
+        try:
+            ticket = enter()
+        except Rejected as error:
+            self._rejected(error)
+            raise
+        if ticket is not None:
+            tell(Entered(self._name, 0.0, self._policy), self._listeners)
+        return ticket
+
+    def _rejected(self, error: Rejected) -> None:
+        retry_at = None if error.retry_after is None else CLOCK.get().now() + error.retry_after
+        tell(CallRejected(self._name, 0.0, self._policy, error, retry_at), self._listeners)
+
+
+def checked_name(name: object) -> str:
+    """A policy's name.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, got {name!r}")
+    return name
+
+
+def checked_listeners(listeners: object) -> tuple[Listener, ...]:
+    """Functions of an event: one, or several.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    heard = (listeners,) if callable(listeners) else listeners
+    if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
+        raise TypeError(f"listeners must be functions of an event, got {listeners!r}")
+    return tuple(heard)

@@ -1,0 +1,179 @@
+"""What all policies that guard calls have in common: the forms in which they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_ITERABLE_COROUTINE, iscoroutine
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+
+from resilient.core.outcome import Outcome
+from resilient.drivers.blocks import AsyncAttempts, Attempts, Part
+from resilient.drivers.wrap import OF_FIRST, Kind
+from resilient.observe.listeners import Listener
+from resilient.policies.frozen import Frozen
+from resilient.policies.guarding import check_kind, decorated
+from resilient.policies.record import Record
+
+if TYPE_CHECKING:
+    from resilient.policies.pipeline import Pipeline
+    from resilient.policies.proxies import Patch
+
+__all__ = ["Policy"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., object] | classmethod[Any, ..., Any]")
+C = TypeVar("C")
+
+# Code flags of functions that only make something to be run later.
+NOT_PLAIN = CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
+
+
+class Policy(Frozen):
+    """Something that guards calls: a decorator, ``.call``, ``.execute``, a proxy of whole objects.
+
+    A subclass says how it guards one callable (:meth:`guard`); the forms follow.
+    """
+
+    __slots__ = ("__weakref__", "_chains")  # made on first use, never of a call: see _chain
+
+    _chains: dict[Kind, Callable[..., Any]]
+
+    @property
+    def kind(self) -> str:
+        """What kind of policy this is, for errors and events."""
+        return type(self).__name__
+
+    @property
+    def streams(self) -> bool:
+        """Whether it guards generator functions, and nothing else."""
+        return False
+
+    @property
+    def tries_again(self) -> bool:
+        """Whether what is inside may be called more than once."""
+        return False
+
+    def of_attempts(self) -> Policy:
+        """The same inside something that tries again, where a limit is one of each attempt."""
+        return self
+
+    def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
+        """One callable, guarded.
+
+        Args:
+            call: what is guarded.
+            kind: what calling it gives.
+            listeners: told of this call, beside the policy's own.
+        """
+        raise NotImplementedError
+
+    def __call__(self, target: F, /) -> F:
+        """Decorates a function, method, classmethod, staticmethod, partial or callable object, sync or async."""
+        return cast("F", decorated(target, self.guard, policy=self.kind, streams=self.streams))
+
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls a function under this policy; if it is async, await what this returns.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Its own exception, or the policy's if it does not let the call through.
+        """
+        return cast("T", self._chain(fn)(fn, args, kwargs))
+
+    @overload
+    def execute(  # type: ignore[overload-overlap]  # a coroutine function's outcome comes from awaiting it
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, Outcome[T]]: ...
+    @overload
+    def execute(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Outcome[T]: ...
+    def execute(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a function and gives an :class:`Outcome` instead of raising; if it is async, await it."""
+        kind = check_kind(fn, policy=f"{self.kind}.execute", streams=False)
+        record = Record()
+        guarded = self.guard(record.counting(fn), kind, record.listeners)
+        try:
+            value = guarded(*args, **kwargs)
+            return record.of_async(value) if iscoroutine(value) else record.outcome(None, value)
+        except Exception as error:
+            return record.outcome(error, None)
+        finally:
+            del record  # the frames of the errors in it go back to this one
+
+    def proxy(self, client: C, methods: Iterable[str] | None = None) -> C:
+        """An object that behaves as this one, its methods guarded.
+
+        Args:
+            client: any object; it is not changed.
+            methods: the names of the methods to guard; None takes every public one that is no generator.
+        """
+        from resilient.policies.proxies import guarded_methods
+
+        return cast("C", guarded_methods(client, self, methods))
+
+    def patch(self, target: str) -> Patch:
+        """Guards a function of somebody else's module, now or as soon as that module is imported.
+
+        Args:
+            target: ``"module:function"`` or ``"module:Class.method"``.
+
+        Returns:
+            A :class:`~resilient.policies.proxies.Patch`; its ``undo()`` puts the original back.
+        """
+        from resilient.policies.proxies import Patch
+
+        return Patch(target, self)
+
+    def __rshift__(self, inner: Policy) -> Pipeline:
+        """``outer >> inner``: a pipeline of the two."""
+        from resilient.policies.pipeline import Pipeline
+
+        return Pipeline(self, inner) if isinstance(inner, Policy) else NotImplemented
+
+    def __iter__(self) -> Attempts:
+        """The block form: ``for attempt in policy:`` ``with attempt: ...``"""
+        return Attempts(self.parts())
+
+    def __aiter__(self) -> AsyncAttempts:
+        """The block form in coroutines: ``async for attempt in policy:`` ``with attempt: ...``"""
+        return AsyncAttempts(self.parts())
+
+    def parts(self) -> tuple[Part, ...]:
+        """What the block form is made of, outermost first.
+
+        Raises:
+            TypeError: this policy has no block form.
+        """
+        raise TypeError(f"{self.kind} cannot guard a block, only a function: use @policy or policy.call(fn)")
+
+    def _chain(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """This policy around whatever function it is given; made once for each kind."""
+        if type(fn) is FunctionType and not fn.__code__.co_flags & NOT_PLAIN:  # what follows takes its time
+            kind = Kind.EITHER
+        else:
+            kind = check_kind(fn, policy=f"{self.kind}.call", streams=False)
+        try:
+            return self._chains[kind]
+        except AttributeError:
+            object.__setattr__(self, "_chains", {})
+        except KeyError:
+            pass
+        self._chains[kind] = chain = self.guard(_BOTTOM[kind], kind)
+        return chain
+
+
+def _invoke(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return fn(*args, **kwargs)
+
+
+async def _invoke_async(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    return await fn(*args, **kwargs)
+
+
+for _function in (_invoke, _invoke_async):
+    setattr(_function, OF_FIRST, True)
+
+_BOTTOM = {Kind.SYNC: _invoke, Kind.EITHER: _invoke, Kind.ASYNC: _invoke_async}
