@@ -42,6 +42,7 @@ format: $(VENV)/.made-tests  ## put the code into shape
 
 bench: $(VENV)/.made-tests  ## the benchmarks: ratios, and whether they meet their marks
 	@$(BIN)/python -m benchmarks.calls
+	@$(BIN)/python -m benchmarks.guards
 	@$(BIN)/python -m benchmarks.imports
 
 test-all: $(VENV)/.made-tests  ## the suite on every Python 3.11 to 3.13 that is found, from the built wheel

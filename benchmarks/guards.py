@@ -6,10 +6,12 @@ Run as ``python -m benchmarks.guards``; with ``--gate`` it exits 1 if a ratio is
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pybreaker
 import stamina
@@ -25,6 +27,7 @@ from resilient import (
     CircuitBreaker,
     CircuitOpen,
     Fallback,
+    Hedge,
     Pipeline,
     Policy,
     RateLimiter,
@@ -52,7 +55,7 @@ GUARDS: dict[str, Policy] = {
     "fallback": Fallback(0),
     "catch": catch(default=0),
 }
-# A coroutine whose timeout is real needs a timer of its event loop: it is measured in async_cases of the loop.
+# A coroutine's timeout needs a timer of its event loop: see loop_cases.
 LOOPLESS = [name for name in GUARDS if name != "timeout"]
 
 
@@ -114,6 +117,44 @@ def cases() -> dict[str, Case]:
     }
 
 
+def repeat_in_loop(call: Callable[[int, int], Coroutine[Any, Any, object]]) -> Case:
+    """What needs timers or tasks, in a real event loop."""
+    loop = asyncio.new_event_loop()
+
+    async def awaited(count: int) -> None:
+        for _ in range(count):
+            await call(1, 2)
+
+    return lambda count: loop.run_until_complete(awaited(count))
+
+
+async def timed_by_asyncio(a: int, b: int) -> int:
+    async with asyncio.timeout(60):
+        return await plain_async(a, b)
+
+
+async def hedged_by_hand(a: int, b: int) -> int:
+    """What the shortest hedge does while it is not needed: a task, a wait, and nothing else."""
+    primary = asyncio.ensure_future(plain_async(a, b))
+    done, _ = await asyncio.wait({primary}, timeout=60)
+    assert done
+    return await primary
+
+
+def loop_cases() -> dict[str, Case]:
+    return {
+        "asyncio.timeout": repeat_in_loop(timed_by_asyncio),
+        "timeout, async": repeat_in_loop(Timeout(60)(plain_async)),
+        "hedge by hand, async": repeat_in_loop(hedged_by_hand),
+        "hedge, async": repeat_in_loop(Hedge(60)(plain_async)),
+    }
+
+
+LOOP_MARKS = [
+    Mark("timeout, async / asyncio.timeout", "timeout, async", "asyncio.timeout", at_most=1.5),
+    Mark("hedge, async / by hand", "hedge, async", "hedge by hand, async", at_most=1.5),
+]
+
 MARKS = [
     *(Mark(f"{name} / by hand", name, "by hand", at_most=4) for name in GUARDS),
     *(Mark(f"{name}, async / by hand", f"{name}, async", "by hand, async", at_most=4) for name in LOOPLESS),
@@ -134,7 +175,9 @@ def main() -> int:
     # What each further layer adds: the same, however many there are already.
     seconds["layers 2 to 5"] = seconds["5 breakers"] - seconds["1 breakers"]
     seconds["layers 6 to 9"] = seconds["9 breakers"] - seconds["5 breakers"]
-    return 0 if report("guards", seconds, MARKS, gate=chosen.gate) else 1
+    passed = report("guards", seconds, MARKS, gate=chosen.gate)
+    seconds = measure(loop_cases(), rounds=chosen.rounds)
+    return 0 if report("guards in an event loop", seconds, LOOP_MARKS, gate=chosen.gate) and passed else 1
 
 
 if __name__ == "__main__":
