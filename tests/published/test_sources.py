@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ def vectors() -> list[Any]:
     found: list[Any] = []
     for path in sorted(HERE.glob("test_*.py")):
         if path != Path(__file__):
-            spec = importlib.util.spec_from_file_location(path.stem, path)
+            spec = importlib.util.spec_from_file_location(f"published.{path.stem}", path)
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # dataclasses look their module up
             spec.loader.exec_module(module)
             found += getattr(module, "VECTORS", [])
     return found
