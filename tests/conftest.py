@@ -10,10 +10,12 @@ import pytest
 
 # Loaded on first use: whose test that is must not matter.
 import resilient.drivers.asyncio_backend
+import resilient.drivers.asyncio_team
 import resilient.policies.proxies
 
 with suppress(ImportError):
-    import resilient.drivers.trio_backend  # noqa: F401
+    import resilient.drivers.trio_backend
+    import resilient.drivers.trio_team  # noqa: F401
 
 # A suite that a shell starts in the background inherits ignored signals, and would hand them on to every process that
 # its tests mean to interrupt.

@@ -16,7 +16,10 @@ GATED = ("core", "drivers", "policies")
 # Drivers play one table together; what it executes counts for each of them.
 SHARED = {"drivers": ["test_scenarios"]}
 # Both event loops answer to the same tests.
-ALSO = {"asyncio_backend": ["test_backends"], "trio_backend": ["test_backends"]}
+ALSO = {"asyncio_backend": ["test_backends"], "trio_backend": ["test_backends"]} | {
+    "asyncio_team": ["test_async_hedging"],
+    "trio_team": ["test_async_hedging"],
+}
 
 
 def own_contexts(path: Path) -> list[str]:

@@ -39,6 +39,10 @@ class Team(AbstractAsyncContextManager["Team"], Protocol):
 
     def cut(self) -> None: ...
 
+    def leaving(self) -> bool:
+        """Whether the caller is being cancelled from outside."""
+        ...
+
     def start(self, copy: Copy, number: int) -> None:
         """Runs a copy in the background, in a copy of the caller's context."""
         ...
@@ -111,6 +115,8 @@ class _Tasks:
             value = await (self._call() if pending is None else pending)
         except Exception as error:
             self._terms.failed(began, error)
+            if self._team.leaving():
+                self._race.more = False  # an error that a cancellation made
             if self._race.failed(number, error):
                 self._start()
         else:

@@ -87,6 +87,10 @@ class AsyncioTeam:
         self._cut = True
         self._task.cancel()
 
+    def leaving(self) -> bool:
+        """Whether the caller is being cancelled from outside."""
+        return self._task.cancelling() > self._before + self._cut
+
     def start(self, copy: Copy, number: int) -> None:
         """Runs a copy in the background, in a copy of the caller's context."""
         self._tasks.add(self._context.run(self._loop.create_task, copy(number)))

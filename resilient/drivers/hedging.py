@@ -261,6 +261,8 @@ class _Threads:
             if self._calls_for_another(copy, value, error):
                 self._held[self._race.copies] = waiting
                 self._start()
+            elif self._race.over:
+                self._held[copy] = waiting  # until nobody waits for them any more
             else:
                 _release(waiting)
         finally:
@@ -281,11 +283,14 @@ class _Threads:
         """Virtual time went past the delay, in whatever thread it passes.
 
         A copy that sleeps through it goes on only when the copy launched meanwhile is over: virtual sleeps take no
-        time, so it would win whatever it does.
+        time, so it would win whatever it does. If it has lost by then, it ends in its sleep: going on, it would move
+        its caller's time.
         """
         held = Event() if get_ident() in self._idents else None
         if self._post(_News(0, copies, held=held)) and held is not None:
             held.wait()
+            if self._closed:
+                raise SystemExit
 
     def _work(self, copy: int) -> None:
         """A copy, in its thread."""

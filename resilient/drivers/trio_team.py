@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
+from math import inf
 from types import TracebackType
 
 import trio
@@ -51,6 +52,10 @@ class TrioTeam:
 
     def cut(self) -> None:
         self._scope.cancel()
+
+    def leaving(self) -> bool:
+        """Whether the caller is being cancelled from outside."""
+        return trio.current_effective_deadline() == -inf
 
     def start(self, copy: Copy, number: int) -> None:
         """Runs a copy in the background, in a copy of the caller's context."""

@@ -23,7 +23,7 @@ class Frozen:
         told = [
             f"{field.name}={getattr(self, field.name)!r}"
             for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
-            if field.init and getattr(self, field.name) != field.default
+            if field.init and field.repr and getattr(self, field.name) != field.default
         ]
         return f"{type(self).__name__}({', '.join(told)})"
 

@@ -48,7 +48,8 @@ class Hedge(Policy, Stateful):
     it is async is taken as blocking, unless an event loop runs where it is called: there it is called in place, and
     hedged only if it gives a coroutine.
 
-    Under a fake clock a blocking copy that sleeps through ``after`` goes on when the copy launched then is over.
+    Under a fake clock a blocking copy that sleeps through ``after`` goes on when the copy launched then is over; if
+    it has lost by then, it ends there.
 
     Args:
         after: silence before another copy, seconds >= 0, or a percentile of the latest durations, such as "p95";

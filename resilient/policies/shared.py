@@ -60,6 +60,9 @@ class ProcessHome:
             found: S = self._states[kind, name]
             return found
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return "PROCESS" if self is PROCESS else (ProcessHome, ())  # in another process, that of the other process
+
     def forget(self) -> None:
         """Forgets all states: who holds a policy keeps its own, the next of that name begins anew."""
         with self._lock:
