@@ -14,6 +14,7 @@ from resilient import (
     Classifier,
     Event,
     Outcome,
+    Policy,
     Recovery,
     Retry,
     Rule,
@@ -22,6 +23,7 @@ from resilient import (
     catch,
     current_attempt,
     listen,
+    load,
     presets,
     retry,
     retry_after,
@@ -119,6 +121,16 @@ def settings() -> None:
     assert_type(presets.sockets(OSError()), Verdict)
     assert_type(retry_after("120"), float | None)
     Recovery(reconnect=pull_nothing, relogin=apull_nothing, throttle=timedelta(seconds=5))
+
+
+def loaded() -> None:
+    policies = load("resilient.toml")
+    assert_type(policies["db"], Policy)
+    assert_type(policies["db"].with_(listeners=()), Policy)
+    assert_type(policies["db"].call(pull, 1), list[int])
+    assert_type(policies.retries["db"], Retry)
+    assert_type(policies.retries["db"].with_(recovery=Recovery(reconnect=pull_nothing)), Retry)
+    assert_type(policies.retries["db"].attempts, int | None)
 
 
 def pull_nothing() -> None: ...

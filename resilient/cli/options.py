@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from resilient.core.duration import seconds
 from resilient.policies.retry import DEFAULT_BACKOFF, Retry
 from resilient.settings import load
 from resilient.settings.notation import jittered, read_backoff, read_duration
-from resilient.settings.policy import checked
+from resilient.settings.retry import checked
 from resilient.settings.table import suggestion
 
 __all__ = ["command_options", "policy_of", "policy_options"]
@@ -179,13 +179,21 @@ def _base(file: str | None, name: str | None) -> Retry:
         policies = load(file)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    if name is None and len(policies) == 1:
-        return next(iter(policies.values()))
+    retries = policies.retries
+    if name is None and len(retries) == 1:
+        return next(iter(retries.values()))
     if name is None:
-        raise click.UsageError(f"--policy must say which policy of {file}: {', '.join(policies) or 'it has none'}")
-    if name not in policies:
-        raise click.UsageError(f"{file} has no policy {name!r}{suggestion(name, policies)}")
-    return policies[name]
+        raise click.UsageError(f"--policy must say which policy of {file}: {', '.join(retries) or 'it has none'}")
+    if name in policies and name not in retries:
+        kind = type(policies[name]).__name__
+        raise click.UsageError(f"--policy must name a Retry, got {name!r}, which is a {kind}{_there_are(retries)}")
+    if name not in retries:
+        raise click.UsageError(f"{file} has no policy {name!r}{suggestion(name, retries)}")
+    return retries[name]
+
+
+def _there_are(retries: Mapping[str, Retry]) -> str:
+    return f"; there are: {', '.join(retries)}" if retries else ""
 
 
 def _spread(given: Backoff | None, settled: Backoff, spread: str) -> Backoff:

@@ -59,6 +59,12 @@ class Policy(Frozen):
         """The same inside something that tries again, where a limit is one of each attempt."""
         return self
 
+    if TYPE_CHECKING:  # each kind has its own, which names its settings; typed so that any of them fits
+
+        def with_(self, *args: Any, **changes: Any) -> Policy:
+            """A copy with some settings changed."""
+            ...
+
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
         """One callable, guarded.
 

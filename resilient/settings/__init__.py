@@ -1,5 +1,5 @@
 """Policies from a TOML file or a mapping: ``resilient.load("resilient.toml")["db"]``."""
 
-from resilient.settings.document import load
+from resilient.settings.document import Loaded, load
 
-__all__ = ["load"]
+__all__ = ["Loaded", "load"]

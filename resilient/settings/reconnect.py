@@ -13,6 +13,7 @@ key                         default meaning
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from resilient.settings.table import Table
 
 __all__ = ["KEYS", "PRESET", "read_reconnect"]
 
+DURATIONS = ("reconnect_interval_ms", "reconnect_backoff_ms")
 SWITCHES = ("enable_auto_reconnect", "enable_reconnect_backoff")
 DEFAULTS: dict[str, Any] = {
     "enable_auto_reconnect": True,
@@ -70,7 +72,10 @@ def _waits(base: float, cap: float, grows: bool) -> Backoff:
 
 def _checked(key: str, value: object) -> Any:
     if key not in SWITCHES:
-        return whole(key, value, least=0)
+        number = whole(key, value, least=0)
+        if key in DURATIONS and number > sys.float_info.max:
+            raise ValueError(f"{key} must be finite, got an integer beyond any float")
+        return number
     if isinstance(value, bool):
         return value
     raise TypeError(f"{key} must be true or false, got {value!r}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-__all__ = ["Table", "suggestion"]
+__all__ = ["Table", "choices", "quoted", "suggestion"]
 
 T = TypeVar("T")
 
@@ -87,3 +87,9 @@ def suggestion(word: object, known: Collection[str]) -> str:
     """A clause that names the known word which was probably meant, or all of them."""
     close = get_close_matches(str(word), known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(sorted(known))}"
+
+
+def choices(word: object, known: Collection[str]) -> str:
+    """A clause that names all known words, and first the one which was probably meant."""
+    hint = suggestion(word, known) if known else "; there are none"
+    return hint if "there are" in hint else f"{hint} There are: {', '.join(sorted(known))}"

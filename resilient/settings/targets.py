@@ -13,7 +13,7 @@ from resilient.core.rule import Rule
 from resilient.settings.table import Table, suggestion
 from resilient.settings.waits import as_seconds, read_curve
 
-__all__ = ["KEYS", "preset", "read_errors"]
+__all__ = ["KEYS", "errors_named", "preset", "read_errors"]
 
 KEYS = ("on", "rules", "otherwise")
 RULE_KEYS = ("on", "action", "category", "message", "delay", "attempts", "backoff")
@@ -46,6 +46,22 @@ def read_errors(table: Table, default: str | None) -> Classifier | None:
         return None
     whole = Classifier(*rules) if named is None else Classifier(*rules) | named
     return whole if otherwise is None else Classifier(*whole.rules, otherwise=otherwise)
+
+
+def errors_named(key: str, named: object) -> Classifier:
+    """The classifier of the errors that a setting names, such as a breaker's ``ignore``.
+
+    Args:
+        key: the setting.
+        named: names of errors and presets, or what code takes for errors.
+
+    Raises:
+        TypeError, ValueError: it names none; the text begins with the key.
+    """
+    try:
+        return _classifier(named)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("on", key, 1)) from None
 
 
 def preset(name: str) -> Classifier:
@@ -130,7 +146,7 @@ def _read_rule(table: Table) -> Rule | None:
         if key == "on":
             settings[key] = table.read(key, _rule_targets)
         elif key == "backoff":
-            settings[key] = read_curve(table)
+            settings[key] = read_curve(table, "backoff")
         elif key in RULE_KEYS:
             settings[key] = table.read(key, partial(_checked, key))
     if "on" not in table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from inspect import Parameter, signature
 from typing import Any
 
@@ -10,7 +11,7 @@ from resilient.core.backoff import Backoff
 from resilient.settings.notation import FORMS, jittered, read_backoff, read_duration
 from resilient.settings.table import Table, suggestion
 
-__all__ = ["as_seconds", "read_curve"]
+__all__ = ["as_seconds", "read_curve", "seconds_or_curve"]
 
 EVERY_SHAPE = ("shape", "jitter", "floor")
 
@@ -20,22 +21,32 @@ def as_seconds(name: str, value: object) -> Any:
     return read_duration(name, value) if isinstance(value, str) else value
 
 
-def read_curve(table: Table) -> Backoff | None:
-    """The ``backoff`` of a policy or a rule; None and a problem if it is none."""
-    value = table.entries["backoff"]
+def seconds_or_curve(name: str, value: object) -> Any:
+    """Text as a backoff if it is written like one, else as seconds; anything else as it is."""
+    if isinstance(value, str) and ":" in value:
+        return read_backoff(name, value)
+    try:
+        return as_seconds(name, value)
+    except ValueError as error:
+        raise ValueError(str(error).replace(", got", ", or waits such as exponential:5..300, got", 1)) from None
+
+
+def read_curve(table: Table, key: str) -> Backoff | None:
+    """The backoff under a key, such as the ``backoff`` of a policy or a rule; None and a problem if it is none."""
+    value = table.entries[key]
     if isinstance(value, Mapping):
-        inner = table.inner("backoff")
+        inner = table.inner(key)
         assert inner is not None  # it is a mapping
         return _from_table(inner)
-    return table.read("backoff", _from_value)
+    return table.read(key, partial(_from_value, key))
 
 
-def _from_value(value: object) -> Backoff:
+def _from_value(key: str, value: object) -> Backoff:
     if isinstance(value, str):
-        return read_backoff("backoff", value)
+        return read_backoff(key, value)
     if isinstance(value, Backoff):
         return value
-    raise TypeError(f"backoff must be text such as exponential:0.1..300 or a table, got {value!r}")
+    raise TypeError(f"{key} must be text such as exponential:0.1..300 or a table, got {value!r}")
 
 
 def _from_table(table: Table) -> Backoff | None:

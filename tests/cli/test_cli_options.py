@@ -132,6 +132,21 @@ def test_a_settings_file_is_checked(file: str, tmp_path: Path) -> None:
     assert f"{wrong}: policies.a.attempts must be >= 1, got 0" in refused("run", "--settings", str(wrong), "true")
 
 
+def test_a_command_takes_a_retry(tmp_path: Path) -> None:
+    """Other kinds and pipelines may stand in the file, but not in the command line."""
+    path = tmp_path / "r.toml"
+    cut = "[policies.cut]\nkind='timeout'\nseconds=5\n"
+    path.write_text(f"{cut}[policies.day]\non='OSError'\n[pipelines.all]\nlayers=['cut', 'day']")
+    assert policy("--settings", str(path)) == Retry(on=OSError, name="day")
+    for name, kind in (("cut", "Timeout"), ("all", "Pipeline")):
+        for command in ("plan", "run"):
+            told = refused(command, "--settings", str(path), "--policy", name, "true")
+            assert f"--policy must name a Retry, got {name!r}, which is a {kind}; there are: day" in told
+    path.write_text(cut)
+    assert "it has none" in refused("run", "--settings", str(path), "true")
+    assert "which is a Timeout" in refused("run", "--settings", str(path), "--policy", "cut", "true")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("1", {1}), ("1,75", {1, 75}), ("100-103, 2", {2, 100, 101, 102, 103}), ("none", set()), ("255", {255})],

@@ -64,6 +64,19 @@ def test_the_result_is_read_only() -> None:
         policies["db"] = policies["db"]  # type: ignore[index]
 
 
+def test_the_result_shows_what_it_holds() -> None:
+    """And finds the policies that are a Retry."""
+    document: dict[str, object] = {"policies": {"db": {"on": "OSError"}, "slow": {"kind": "timeout", "seconds": 1}}}
+    policies = load(document)
+    assert repr(policies) == f"Loaded({{'db': {policies['db']!r}, 'slow': {policies['slow']!r}}})"
+    assert dict(policies.retries) == {"db": Retry(on=OSError, name="db")}
+    assert len(policies) == 2
+    with pytest.raises(KeyError):
+        policies["none"]
+    with pytest.raises(TypeError):
+        policies.retries["db"] = policies["db"]  # type: ignore[index]
+
+
 def test_what_is_code_is_added_with_with() -> None:
     """A policy from a file takes handlers as any other."""
     recovery = resilient.Recovery(reconnect=print)
@@ -94,6 +107,13 @@ def test_no_policies_at_all() -> None:
         (
             {"policies": {"a b": {"on": "OSError", "x": 1}}},
             'settings: policies."a b".x is not a known key; there are: ',
+        ),
+        ({"polices": {}, "pipelines": {}}, "settings: polices is not a known key; did you mean 'policies'?"),
+        ({"pipelines": 3}, "settings: pipelines must be a table, got 3"),
+        ({"budgets": {"a": 3}}, "settings: budgets.a must be a table, got 3"),
+        (
+            {"pipelines": {}, "rate": 3},
+            "settings: rate stands beside [pipelines]: put it into the table of a policy",
         ),
         ({"attempts": 0, "on": "OSError"}, "settings: attempts must be >= 1, got 0"),
         ({"policies": {"db": {"on": "OSError", 3: 4}}}, "settings: policies.db.3 is not a known key"),

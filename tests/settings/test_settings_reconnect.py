@@ -72,6 +72,7 @@ def test_other_settings_stand_beside_them() -> None:
         ({"enable_auto_reconnect": 1}, "enable_auto_reconnect must be true or false, got 1"),
         ({"reconnect_interval_ms": -1}, "reconnect_interval_ms must be >= 0, got -1"),
         ({"reconnect_interval_ms": 1.5}, "reconnect_interval_ms must be a whole number >= 0, got 1.5"),
+        ({"reconnect_backoff_ms": 10**400}, "reconnect_backoff_ms must be finite, got an integer beyond any float"),
         ({"max_reconnect_attempts": True}, "max_reconnect_attempts must be a whole number >= 0, got True"),
     ],
 )
