@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 __all__ = ["Duration", "number", "optional_seconds", "seconds", "share", "whole"]
 
+MOST = 1e300  # what is to be multiplied and divided must stay a float
+
 Duration: TypeAlias = int | float | timedelta
 """Seconds, as a number or a ``timedelta``."""
 
@@ -76,8 +78,9 @@ def number(name: str, value: object, *, least: float, above: bool = False, most:
     limits = f"{'>' if above else '>='} {least:g}" + (f" and <= {most:g}" if most < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number {limits}, got {value!r}")
-    if not (least <= value <= most) or (above and value == least) or value == math.inf:
-        raise ValueError(f"{name} must be {limits}, got {value!r}")
+    if not (least <= value <= min(most, MOST)) or (above and value == least):
+        shown = repr(value) if abs(value) < MOST or isinstance(value, float) else "an integer beyond any float"
+        raise ValueError(f"{name} must be {limits}, got {shown}")
     return value
 
 

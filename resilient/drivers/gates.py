@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from resilient.core.events import CallRejected
-from resilient.drivers.clock import CLOCK, VirtualClock
+from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.wrap import Kind, wrap_admitted, wrap_gated, wrap_scoped
 from resilient.errors import Rejected
 from resilient.observe.listeners import Listener, hearers, tell
@@ -122,7 +122,7 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def in_event_loop() -> bool:
     """Whether blocking this thread would block an event loop (virtual time passes without blocking)."""
-    if isinstance(CLOCK.get(), VirtualClock):
+    if is_virtual(CLOCK.get()):
         return False
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     if asyncio is not None and asyncio._get_running_loop() is not None:

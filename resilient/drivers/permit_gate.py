@@ -7,8 +7,9 @@ end of its patience; a permit that nobody will use goes on to the next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 from resilient.core.permits import Permits, PermitsMetrics
 from resilient.drivers.backends import current_backend
@@ -20,6 +21,8 @@ from resilient.errors import BulkheadFull
 from resilient.observe.listeners import Listener
 
 __all__ = ["AsyncPermitGate", "PermitGate", "SharedPermits"]
+
+T = TypeVar("T")
 
 WOULD_BLOCK = "waiting for a permit would block the event loop; guard a coroutine function, which can be suspended"
 
@@ -34,30 +37,43 @@ class SharedPermits:
         queue: most calls that may wait; None: no limit.
     """
 
-    __slots__ = ("_acquire", "_lock", "_permits", "_release")
+    __slots__ = ("_lock", "_permits")
 
     def __init__(self, limit: int, queue: int | None) -> None:
         self._permits = Permits(limit, queue)
         self._lock = Lock()
-        # Every call passes these two: a ``with`` costs twice as much as the two calls that it makes.
-        self._acquire = self._lock.acquire
-        self._release = self._lock.release
 
     def acquire(self) -> bool:
         """Takes a permit, if one is free and nobody waits for it."""
-        self._acquire()
-        try:
+        with self._lock:
             return self._permits.acquire()
-        finally:
-            self._release()
+
+    def entry(self, otherwise: Callable[[], T]) -> Callable[[], Literal[True] | T]:
+        """A function that takes a permit as ``acquire`` does, or does otherwise.
+
+        Every call passes it: a closure spares it two calls, and a ``with`` costs twice what its own two calls do.
+        """
+        acquire, release, take = self._lock.acquire, self._lock.release, self._permits.acquire
+
+        def enter() -> Literal[True] | T:
+            acquire()
+            try:
+                if take():
+                    return True
+            finally:
+                release()
+            return otherwise()
+
+        return enter
 
     def passed(self, ticket: object, value: object) -> None:
         """A permit comes back, and goes to the first who waits."""
-        self._acquire()
+        lock = self._lock
+        lock.acquire()  # twice as fast as ``with``
         try:
             woken = self._permits.release()
         finally:
-            self._release()
+            lock.release()
         if woken is not None:
             cast("Wakeable", woken).wake()
 
@@ -107,18 +123,7 @@ class PermitGate:
         listeners: told of rejections.
     """
 
-    __slots__ = (
-        "_acquire",
-        "_full",
-        "_listeners",
-        "_name",
-        "_permits",
-        "busy",
-        "failed",
-        "forgotten",
-        "max_wait",
-        "passed",
-    )
+    enter: Callable[..., Literal[True]]
 
     def __init__(
         self,
@@ -132,7 +137,7 @@ class PermitGate:
     ) -> None:
         self.max_wait = max_wait
         self._permits = permits
-        self._acquire = permits.acquire
+        self.enter = permits.entry(self._wait)
         self.passed = permits.passed
         self.failed = permits.failed
         self.forgotten = permits.forgotten
@@ -141,11 +146,8 @@ class PermitGate:
         self._name = name
         self._listeners = listeners
 
-    def enter(self) -> Literal[True]:
-        return True if self._acquire() else self._wait()
-
     def enter_soon(self) -> Literal[True]:
-        if self._acquire():
+        if self._permits.acquire():
             return True
         if self.max_wait != 0.0 and in_event_loop():
             raise self.turned_away(WOULD_BLOCK)
@@ -219,21 +221,18 @@ class PermitGate:
 class AsyncPermitGate:
     """The async form, on any event loop."""
 
-    __slots__ = ("_acquire", "_gate", "failed", "forgotten", "passed")
+    ready: Callable[..., Literal[True] | None]
 
     def __init__(self, gate: PermitGate, permits: SharedPermits) -> None:
         self._gate = gate
-        self._acquire = permits.acquire
+        self.ready = permits.entry(self._later)
         self.passed = gate.passed
         self.failed = gate.failed
         self.forgotten = gate.forgotten
 
-    def ready(self) -> Literal[True] | None:
-        if self._acquire():
-            return True
+    def _later(self) -> None:
         if self._gate.max_wait == 0.0:
             raise self._gate.turned_away(self._gate.busy)
-        return None
 
     async def join(self) -> Literal[True]:
         gate, clock = self._gate, CLOCK.get()

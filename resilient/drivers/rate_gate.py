@@ -6,13 +6,14 @@ they are woken, because the head has left. Who would have to wait too long is to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from threading import Lock, get_ident
-from typing import cast
+from typing import TypeVar, cast
 
 from resilient.core.rate import SLACK, Rate, RateMetrics
 from resilient.drivers.backends import current_backend
-from resilient.drivers.clock import CLOCK, SYSTEM, Clock, VirtualClock
+from resilient.drivers.clock import CLOCK, SYSTEM, Clock, is_virtual
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import in_event_loop, reject
 from resilient.drivers.waiters import ThreadWaiter, Wakeable, await_woken
@@ -20,6 +21,8 @@ from resilient.errors import RateLimited
 from resilient.observe.listeners import Listener
 
 __all__ = ["AsyncRateGate", "Place", "RateGate", "SharedRate"]
+
+T = TypeVar("T")
 
 WOULD_BLOCK = "waiting for a slot would block the event loop; guard a coroutine function, which can be suspended"
 OWN_THREAD = "a task that waits ahead runs in this very thread, and could not go on while the thread is blocked"
@@ -62,23 +65,42 @@ class SharedRate:
         burst: calls at once after idleness, >= 1.
     """
 
-    __slots__ = ("_acquire", "_lock", "_rate", "_release", "_threads")
+    __slots__ = ("_lock", "_rate", "_threads")
 
     def __init__(self, rate: float, per: float, burst: int) -> None:
         self._rate = Rate(rate, per, burst)
         self._lock = Lock()
-        self._acquire = self._lock.acquire
-        self._release = self._lock.release
         self._threads: dict[int, int] = {}  # places of each thread
 
     def take(self, now: float) -> int:
         """Takes a slot that is due; the number of the grant, 0 if it would have to be waited for."""
-        # Every call passes here: a ``with`` costs twice as much as the two calls that it makes.
-        self._acquire()
-        try:
+        with self._lock:
             return 0 if self._rate.take(now) else self._rate.granted
-        finally:
-            self._release()
+
+    def entry(self, otherwise: Callable[[], T]) -> Callable[[], int | T]:
+        """A function that takes a slot that is due now and gives the number of the grant, or does otherwise.
+
+        Every call passes it: a closure spares it two calls, and a ``with`` costs twice what its own two calls do.
+        """
+        acquire, release, rate, take, clock = (
+            self._lock.acquire,
+            self._lock.release,
+            self._rate,
+            self._rate.take,
+            CLOCK.get,
+        )
+
+        def enter() -> int | T:
+            now = clock().now()
+            acquire()
+            try:
+                if take(now) == 0.0:
+                    return rate.granted
+            finally:
+                release()
+            return otherwise()
+
+        return enter
 
     def join(self, place: Place, now: float, longest: float) -> float:
         """Joins the queue; 0.0, or the seconds until its slot if that is not before ``longest``: rejected."""
@@ -173,12 +195,12 @@ class RateGate:
         listeners: told of rejections.
     """
 
-    __slots__ = ("_grace", "_listeners", "_longest", "_name", "_rate", "_take", "_too_late", "max_wait")
+    enter: Callable[..., int]
 
     def __init__(self, rate: SharedRate, max_wait: float, name: str, listeners: tuple[Listener, ...]) -> None:
         self.max_wait = max_wait
         self._rate = rate
-        self._take = rate.take
+        self.enter = rate.entry(self._wait)
         self._name = name
         self._listeners = listeners
         # The sum of intervals that is the wait may miss the limit by its rounding.
@@ -187,11 +209,8 @@ class RateGate:
         self._grace = rate.interval if max_wait else 0.0
         self._too_late = f"no slot comes within max_wait={max_wait:g} s" if max_wait else ""
 
-    def enter(self) -> int:
-        return self._take(CLOCK.get().now()) or self._wait()
-
     def enter_soon(self) -> int:
-        grant = self._take(CLOCK.get().now())
+        grant = self._rate.take(CLOCK.get().now())
         if grant:
             return grant
         if self.max_wait and in_event_loop():
@@ -256,7 +275,7 @@ class RateGate:
         left = place.until - now
         if left <= 0.0 or left < wait < inf:
             raise self.turned_away("the queue moves more slowly than it should")
-        if not isinstance(clock, VirtualClock):
+        if not is_virtual(clock):
             return 0, min(wait, left)
         if wait == inf:
             return 0, None
@@ -275,23 +294,19 @@ class RateGate:
 class AsyncRateGate:
     """The async form, on any event loop."""
 
-    __slots__ = ("_gate", "_rate", "_take", "failed", "forgotten", "passed")
+    ready: Callable[..., int | None]
 
     def __init__(self, gate: RateGate, rate: SharedRate) -> None:
         self._gate = gate
         self._rate = rate
-        self._take = rate.take
+        self.ready = rate.entry(self._later)
         self.passed = gate.passed
         self.failed = gate.failed
         self.forgotten = gate.forgotten
 
-    def ready(self) -> int | None:
-        grant = self._take(CLOCK.get().now())
-        if grant:
-            return grant
+    def _later(self) -> None:
         if not self._gate.max_wait:
             raise self._gate.turned_away()
-        return None
 
     async def join(self) -> int:
         gate, clock, backend = self._gate, CLOCK.get(), current_backend()

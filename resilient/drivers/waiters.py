@@ -6,7 +6,7 @@ from threading import TIMEOUT_MAX, Event
 from typing import Protocol
 
 from resilient.drivers.backends import Waiter, current_backend
-from resilient.drivers.clock import Clock, VirtualClock
+from resilient.drivers.clock import Clock, VirtualClock, is_virtual
 
 __all__ = ["ThreadWaiter", "Wakeable", "await_woken"]
 
@@ -33,7 +33,7 @@ class ThreadWaiter:
 
     def wait(self, clock: Clock, seconds: float | None) -> None:
         """Blocks the thread until it is woken, or that much time has passed by the clock (None: no limit)."""
-        if isinstance(clock, VirtualClock):
+        if is_virtual(clock):
             self._let_pass(clock, seconds)
         else:
             self._woken.wait(None if seconds is None else min(seconds, TIMEOUT_MAX))

@@ -53,7 +53,7 @@ class Bulkhead(GatePolicy, Stateful):
     queue: int | None = field(default=None, kw_only=True)
     name: str = field(default="", kw_only=True)
     listeners: tuple[Listener, ...] = field(default=(), kw_only=True)
-    home: Home | None = field(default=None, kw_only=True)
+    home: Home | None = field(default=None, kw_only=True, compare=False, repr=False)
     permits: SharedPermits = field(init=False, compare=False, repr=False)
     gate: PermitGate = field(init=False, compare=False, repr=False)
     async_gate: AsyncPermitGate = field(init=False, compare=False, repr=False)

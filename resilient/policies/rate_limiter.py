@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TypedDict, Unpack
 
-from resilient.core.duration import Duration, seconds, whole
+from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.rate import RateMetrics
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates import AsyncGate, Gate
@@ -16,6 +16,8 @@ from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.policies.shared import Home, Stateful
 
 __all__ = ["RateLimiter"]
+
+MOST_BURST = 1e9  # beyond it, counting slots in a float would no longer be exact to the microsecond
 
 
 class RateLimiterSettings(TypedDict, total=False):
@@ -44,7 +46,7 @@ class RateLimiter(GatePolicy, Stateful):
     Args:
         rate: calls per ``per``, > 0; a fraction if they are rare.
         per: the time in which so many calls may start, > 0.
-        burst: calls at once after idleness, >= 1.
+        burst: calls at once after idleness, 1 to a billion.
         max_wait: longest wait for a slot; 0: none.
         name: for errors and events; with a ``home``, the name of the schedule.
         listeners: functions that are told every event of this policy.
@@ -62,7 +64,7 @@ class RateLimiter(GatePolicy, Stateful):
     max_wait: Duration = field(default=0, kw_only=True)
     name: str = field(default="", kw_only=True)
     listeners: tuple[Listener, ...] = field(default=(), kw_only=True)
-    home: Home | None = field(default=None, kw_only=True)
+    home: Home | None = field(default=None, kw_only=True, compare=False, repr=False)
     schedule: SharedRate = field(init=False, compare=False, repr=False)
     gate: RateGate = field(init=False, compare=False, repr=False)
     async_gate: AsyncRateGate = field(init=False, compare=False, repr=False)
@@ -72,6 +74,7 @@ class RateLimiter(GatePolicy, Stateful):
         rate = _checked_rate(self.rate)
         fix(self, "per", per := seconds("per", self.per, above=True))
         burst = whole("burst", self.burst, least=1)
+        number("burst", burst, least=1, most=MOST_BURST)
         fix(self, "max_wait", max_wait := seconds("max_wait", self.max_wait))
         fix(self, "listeners", checked_listeners(self.listeners))
         checked_name(self.name)

@@ -98,6 +98,17 @@ def test_metrics_say_how_full_it_is() -> None:
     assert PermitsMetrics(limit=1, inflight=1, available=0, queued=1, rejected=1, left=1) == permits.metrics()
 
 
+def test_a_reset_counts_from_zero() -> None:
+    """Permits that are out stay out, and who waits keeps its place."""
+    permits = Permits(1, 2)
+    permits.acquire()
+    for name in "abc":
+        permits.join(name)
+    permits.leave("a")
+    permits.reset()
+    assert PermitsMetrics(limit=1, inflight=1, available=0, queued=1, rejected=0, left=0) == permits.metrics()
+
+
 @given(limit=st.integers(0, 5), count=st.integers(0, 30))
 def test_everybody_is_served_in_the_order_of_arrival(limit: int, count: int) -> None:
     """Whoever waits gets a permit before whoever came later."""

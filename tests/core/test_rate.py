@@ -166,6 +166,21 @@ def test_a_slot_given_back_wakes_the_head() -> None:
     assert 0.0 == rate.turn("a", 0.0)
 
 
+def test_a_reset_begins_anew() -> None:
+    """The schedule is fresh, the counts are zero, the queue stays; a slot of before cannot come back."""
+    rate = Rate(1, 1, 2)
+    rate.take(0.0)
+    before = rate.granted
+    rate.take(0.0)
+    rate.rejected += 1
+    rate.join("a")
+    assert "a" == rate.reset()
+    assert RateMetrics(granted=0, rejected=0, queued=1, available=2.0) == rate.metrics(0.0)
+    rate.cancelled(before)
+    assert 0.0 == rate.turn("a", 0.0)
+    assert 1 == rate.metrics(0.0).granted
+
+
 def test_metrics_say_what_happened() -> None:
     """Granted, rejected, queued, available."""
     rate = Rate(1, 1, 4)
