@@ -15,10 +15,13 @@ from coverage import Coverage
 GATED = ("core", "drivers", "policies")
 # Drivers play one table together; what it executes counts for each of them.
 SHARED = {"drivers": ["test_scenarios"]}
-# Both event loops answer to the same tests.
-ALSO = {"asyncio_backend": ["test_backends"], "trio_backend": ["test_backends"]} | {
+# Both event loops answer to the same tests, and so does what blocking and async hedging decide alike.
+ALSO = {
+    "asyncio_backend": ["test_backends"],
+    "trio_backend": ["test_backends"],
     "asyncio_team": ["test_async_hedging"],
     "trio_team": ["test_async_hedging"],
+    "thread_hedging": ["test_hedging"],
 }
 
 

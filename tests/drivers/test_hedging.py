@@ -15,7 +15,8 @@ from resilient.core import events
 from resilient.core.hedging import hedge_plan
 from resilient.drivers.async_hedging import adopt
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.hedging import Hedges, Race, Terms, call_hedged, call_in_threads
+from resilient.drivers.hedging import Hedges, Race, Terms
+from resilient.drivers.thread_hedging import call_hedged, call_in_threads
 from resilient.errors import DeadlineExceeded
 from resilient.testing import FakeClock
 
