@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_overloads
 
 from resilient import Action, Verdict
+from resilient.policies.shared import PROCESS
 
 TARGET = Path(__file__).with_name("reference.md")
 WIDTH = 100  # characters, beyond which a signature takes a line for each parameter
@@ -36,21 +37,44 @@ SECTIONS = [
     ("resilient.errors", "resilient.errors", "What a policy raises on its own account."),
     ("resilient.presets", "resilient.presets", "Ready classifiers. They match by name and import nothing."),
     ("resilient.testing", "resilient.testing", "Testing code that waits and retries, without waiting."),
+    ("resilient.policies.shared", "resilient.policies.shared", "Where the states of named policies live."),
 ]
 # Names that `resilient` offers and another section describes, and one that is for the library itself.
 ELSEWHERE = frozenset(
-    {"backoff", "events", "presets", "Backoff", "Event", "AttemptTimeout", "DeadlineExceeded", "ResilientError"}
-)
-INTERNAL = frozenset({"described"})
+    {
+        "backoff", "events", "presets", "Backoff", "Event", "AttemptTimeout", "BulkheadFull", "CircuitOpen",
+        "DeadlineExceeded", "RateLimited", "Rejected", "ResilientError", "Throttled",
+    }
+)  # fmt: skip
+INTERNAL = frozenset({"described", "Live", "PROCESS", "snapshot"})
+# What policies and drivers ask each other, and nobody else.
+MACHINERY = frozenset(
+    {
+        "acquire", "called", "cut_at", "failed", "found_state", "gates", "guard", "hears", "kind", "leave",
+        "of_attempts", "parts", "replaced", "streams", "substitute", "succeeded", "tries_again",
+    }
+)  # fmt: skip
 # What calls hand out: nobody makes these, so their constructors are no news, and most have no public name.
 HANDED_OUT = {
-    "AttemptBlock": "resilient.drivers.attempts",
+    "AttemptBlock": "resilient.drivers.blocks",
+    "BreakerMetrics": "resilient.core.breaker",
+    "BudgetMetrics": "resilient.policies.retry_budget",
     "Caught": "resilient.policies.catch",
+    "ClientRateMetrics": "resilient.core.client_rate",
+    "ConcurrencyMetrics": "resilient.core.concurrency",
+    "HedgeMetrics": "resilient.core.hedging",
     "PanicHooks": "resilient.policies.panics",
     "Patch": "resilient.policies.proxies",
+    "PermitsMetrics": "resilient.core.permits",
+    "RateMetrics": "resilient.core.rate",
     "Subscription": "resilient.observe.listeners",
+    "ThrottleMetrics": "resilient.core.throttle",
 }
-MADE_FOR_YOU = frozenset({*HANDED_OUT, "Attempt", "Backoff", "Outcome", "Rng"})
+MADE_FOR_YOU = frozenset(
+    {*HANDED_OUT, "Attempt", "Backoff", "Deadline", "Home", "Outcome", "Policy", "Rng", "Snapshot"}
+)
+# Bases that bring forms of their own, told once.
+FORMS = frozenset({"Policy", "Stateful"})
 OPERATORS = frozenset({"__call__", "__iter__", "__aiter__", "__or__"})
 
 
@@ -72,7 +96,7 @@ def reference() -> str:
         module = import_module(place)
         hidden = ELSEWHERE if title == "resilient" else INTERNAL
         parts += [_entry(name, getattr(module, name), place) for name in sorted({*module.__all__} - hidden, key=_order)]
-    parts.append("## Handed out\n\nWhat blocks, hooks and patches give you to hold.\n")
+    parts.append("## Handed out\n\nWhat blocks, hooks, patches and `metrics()` give you to hold.\n")
     parts += [_entry(name, getattr(import_module(place), name), place) for name, place in HANDED_OUT.items()]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -104,6 +128,7 @@ def _class(kind: type[Any]) -> Iterator[str]:
     if init is not None and kind.__name__ not in MADE_FOR_YOU:
         yield _code(_signatures(kind.__name__, init, bound=True))
     bases = [base.__name__ for base in kind.__bases__ if issubclass(base, Exception) or base.__name__ in MADE_FOR_YOU]
+    bases += [base.__name__ for base in kind.__mro__[1:] if base.__name__ in FORMS and base.__name__ not in bases]
     if bases:
         yield f"Derives from {' and '.join(f'`{base}`' for base in bases)}.\n"
     yield _prose(kind.__doc__)
@@ -122,7 +147,7 @@ def _class(kind: type[Any]) -> Iterator[str]:
 
 def _members(kind: type[Any]) -> Iterator[tuple[str, Any]]:
     for name, member in kind.__dict__.items():
-        public = not name.startswith("_") or name in OPERATORS
+        public = (not name.startswith("_") and name not in MACHINERY) or name in OPERATORS
         told = inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod))
         if public and told and getattr(member, "__func__", member).__doc__:
             yield name, member
@@ -180,6 +205,8 @@ def _default(value: object) -> str:
         return f"Action.{value.name}"
     if isinstance(value, Verdict):
         return f"Verdict(Action.{value.action.name})"
+    if value is PROCESS:
+        return "PROCESS"
     return value.__name__ if isinstance(value, type) else repr(value)
 
 

@@ -33,6 +33,11 @@ SHORTEST = 1e-9
 LONGEST = 1e9
 
 
+# A monotonic clock does not go back, but threads look at it a little before their turn. So far back, it is another
+# clock: a fake one, or the real one after it, seconds.
+OTHER_CLOCK = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class RateMetrics:
     """What a rate has seen, and what it would allow now.
@@ -105,7 +110,7 @@ class Rate:
         # What _ask does, without the cost of calling it: every call passes here.
         ahead = self._since + self._used * self.interval - now
         if ahead > self._latest:
-            return self._ahead(now) - self.tolerance
+            return self._ask(now)
         if ahead < -self._slack:
             self._since = now
             self._used = 0
@@ -174,10 +179,9 @@ class Rate:
         return RateMetrics(self.granted - self._forgiven, self.rejected, len(self._queue), self.available(now))
 
     def _ask(self, now: float) -> float:
-        ahead = self._since + self._used * self.interval - now
-        if ahead > self._latest:
+        if self._ahead(now) > self._latest:
             return self._ahead(now) - self.tolerance
-        if ahead < -self._slack:  # idle since then: the schedule starts afresh
+        if self._since + self._used * self.interval - now < -self._slack:  # idle since then: the schedule starts afresh
             self._since = now
             self._used = 0
         self._used += 1
@@ -187,9 +191,12 @@ class Rate:
     def _ahead(self, now: float) -> float:
         """How far the schedule is ahead of now, seconds, >= 0."""
         ahead = self._since + self._used * self.interval - now
-        # A grant leaves it ``burst`` intervals ahead at most. Above (and one interval of grace) the clock went back,
-        # or it is another one, fake or real, and its instants mean nothing here: the burst counts as just used.
-        if ahead > self.tolerance + 2 * self.interval:
+        # A grant leaves it ``burst`` intervals ahead at most; above (and one interval of grace) the clock went back.
+        back = ahead - self.tolerance - 2 * self.interval
+        if back > OTHER_CLOCK:  # instants of another one mean nothing here: the schedule begins anew
+            self._since, self._used = -inf, 0
+            return 0.0
+        if back > 0.0:  # a thread that read it long before its turn: the burst counts as just used
             self._since, self._used = now, self.burst
             return self.burst * self.interval
         return ahead if ahead > 0.0 else 0.0

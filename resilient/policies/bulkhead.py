@@ -89,4 +89,5 @@ class Bulkhead(GatePolicy, Stateful):
 
     def with_(self, **changes: Unpack[BulkheadSettings]) -> Bulkhead:
         """A copy with some settings changed, and permits of its own unless it has a ``home``."""
+        changes.setdefault("home", None)
         return replace(self, **changes)

@@ -116,6 +116,7 @@ class Hedge(Policy, Stateful):
 
     def with_(self, **changes: Unpack[HedgeSettings]) -> Hedge:
         """A copy with some settings changed, and a state of its own."""
+        changes.setdefault("home", None)
         return replace(self, **changes)
 
 

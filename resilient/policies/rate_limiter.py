@@ -103,6 +103,7 @@ class RateLimiter(GatePolicy, Stateful):
 
     def with_(self, **changes: Unpack[RateLimiterSettings]) -> RateLimiter:
         """A copy with some settings changed, and a schedule of its own unless it has a ``home``."""
+        changes.setdefault("home", None)
         return replace(self, **changes)
 
 

@@ -68,12 +68,18 @@ def test_a_clock_slightly_back_only_waits_a_little_longer() -> None:
     assert 0.0 == rate.take(101.0)
 
 
-def test_another_clock_owes_at_most_an_interval() -> None:
-    """The instants of another clock, a fake one for instance, leave no long wait behind."""
+def test_another_clock_begins_anew() -> None:
+    """The instants of another clock, a fake one for instance, mean nothing: the limiter is as good as idle."""
     rate = Rate(2, 1, 3)
     rate.take(1e9)
-    assert 0.5 == rate.take(3.0)
-    assert 0.0 == rate.take(3.5)
+    assert [0.0, 0.0, 0.0, 0.5] == [rate.take(3.0) for _ in range(4)]
+
+
+def test_a_look_at_the_clock_long_ago_owes_an_interval() -> None:
+    """A thread that comes late with its instant gets no burst of its own."""
+    rate = Rate(100, 1, 1)
+    assert 0.0 == rate.take(10.0)
+    assert 0.01 == pytest.approx(rate.take(9.5))
 
 
 def test_nobody_jumps_the_queue() -> None:

@@ -1,0 +1,113 @@
+"""What the pages of patterns draw and tabulate is what the code does."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import resilient
+from resilient.core.breaker import MOVES
+from resilient.core.client_rate import ClientRate
+from resilient.core.limits import AIMD, Gradient2
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted((DOCS / "patterns").glob("*.md"))
+DRAWER = runpy.run_path(str(DOCS / "make_diagrams.py"))
+
+TABLE = re.compile(r"^\| setting of `(?P<owner>[\w.]+)` \| default \| source \|\n\|[-|]+\n(?P<rows>(?:\|.*\n)+)", re.M)
+ROW = re.compile(r"^\| `(?P<setting>\w+)` \| (?P<default>needed|`[^`]+`) \|", re.M)
+# Settings that mean the same everywhere, and are told once, in the index.
+COMMON = {"name", "listeners", "home", "error"}
+CORE = {kind.__name__: kind for kind in (AIMD, ClientRate, Gradient2)}
+
+
+class Table(NamedTuple):
+    """The settings that a page lists of something."""
+
+    page: str
+    owner: str
+    defaults: dict[str, str]
+
+
+def tables() -> Iterator[Table]:
+    for page in PAGES:
+        for found in TABLE.finditer(page.read_text(encoding="utf-8")):
+            yield Table(page.stem, found["owner"], dict(ROW.findall(found["rows"])))
+
+
+def settings(owner: str) -> dict[str, Any]:
+    """The names of the settings of a policy, one of its forms or a machine, with their defaults."""
+    name, _, form = owner.partition(".")
+    target = CORE[name] if name in CORE else getattr(resilient, name)
+    signature = inspect.signature(getattr(target, form) if form else target)
+    return {name: parameter.default for name, parameter in signature.parameters.items() if name not in COMMON}
+
+
+def value_of(cell: str) -> Any:
+    """What a cell says, as a value: Python in backquotes."""
+    return eval(cell.strip("`"), {**vars(builtins), "backoff": resilient.backoff})
+
+
+def drawings(page: Path) -> list[str]:
+    return [found["name"] for found in DRAWER["DRAWN"].finditer(page.read_text(encoding="utf-8"))]
+
+
+def test_the_drawings_are_up_to_date() -> None:
+    """Drawn afresh the pages are the same; if not, run ``python docs/make_diagrams.py``."""
+    assert [] == [page.name for page, _ in DRAWER["stale"]()]
+
+
+def test_every_drawing_is_in_a_page() -> None:
+    """None is made for nobody."""
+    assert sorted(DRAWER["DRAWINGS"]) == sorted(name for page in PAGES for name in drawings(page))
+
+
+def test_a_stale_drawing_is_noticed() -> None:
+    """Whatever stands between the marks is drawn afresh."""
+    page = "before\n<!-- drawn: circuit breaker -->\nclosed --> closed\n<!-- drawn -->\nafter\n"
+    fresh = DRAWER["drawn"](page)
+    assert ("closed --> closed" in fresh, "closed --> open: tripped" in fresh) == (False, True)
+    assert fresh == DRAWER["drawn"](fresh)
+
+
+def test_every_move_is_drawn() -> None:
+    """The diagram has an arrow for each move, one for all states where every state makes it."""
+    arrows = re.findall(r"^ +(\S+) --> (\S+): (.+)$", DRAWER["breaker_diagram"](), re.M)
+    assert set(MOVES) == {
+        (before, event)
+        for before, event in MOVES
+        for origin, after, label in arrows
+        if origin in (before, "any_state") and after == MOVES[before, event]
+        if label == event.name.lower().replace("_", " ")
+    }
+    assert len(arrows) == len({arrow[2] for arrow in arrows})
+
+
+@pytest.mark.parametrize("table", list(tables()), ids=lambda table: f"{table.page}-{table.owner}")
+def test_defaults_in_a_page_are_those_of_the_code(table: Table) -> None:
+    """Each default that a page names is the one in the code; "needed" is one that has none."""
+    actual = settings(table.owner)
+    expected = {
+        name: inspect.Parameter.empty if cell == "needed" else value_of(cell) for name, cell in table.defaults.items()
+    }
+    assert expected == {name: actual[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in tables() if table.owner not in CORE], ids=lambda table: f"{table.page}-{table.owner}"
+)
+def test_a_page_names_every_setting(table: Table) -> None:
+    """No setting of a policy is missing from its page."""
+    assert set(table.defaults) == set(settings(table.owner))
+
+
+def test_every_policy_has_its_table() -> None:
+    """Each page but the index and the pipeline's, which has layers and no settings, lists some."""
+    assert {page.stem for page in PAGES} - {"index", "pipeline"} == {table.page for table in tables()}
