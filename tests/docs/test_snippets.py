@@ -117,5 +117,5 @@ def test_every_fence_is_one_that_is_tested(page: Path) -> None:
     """No fenced block escapes the tests above by a misspelt or an indented fence."""
     text = page.read_text(encoding="utf-8")
     fences = re.findall(r"^[ \t]*```.+$", text, re.M)
-    known = [fence for fence in fences if fence.strip() in ("```text", "```toml", "```ini", "```json")]
+    known = [fence for fence in fences if fence.strip() in ("```text", "```toml", "```ini", "```json", "```mermaid")]
     assert len(fences) - len(known) == len(snippets(page))
