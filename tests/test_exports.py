@@ -8,9 +8,12 @@ import pytest
 import resilient
 
 PUBLIC = [
-    "Action", "Attempt", "AttemptTimeout", "Backoff", "Catch", "Classifier", "DeadlineExceeded", "Duration", "Event",
-    "Outcome", "Recovery", "ResilientError", "Retry", "Rule", "Verdict", "backoff", "catch", "current_attempt",
-    "events", "listen", "load", "panic_hooks", "presets", "retry", "retry_after",
+    "Action", "AdaptiveLimiter", "AdaptiveRate", "AdaptiveThrottle", "Attempt", "AttemptTimeout", "Backoff",
+    "Bulkhead", "BulkheadFull", "Catch", "CircuitBreaker", "CircuitOpen", "Classifier", "Deadline",
+    "DeadlineExceeded", "Duration", "Event", "Fallback", "Hedge", "Outcome", "Pipeline", "Policy", "RateLimited",
+    "RateLimiter", "Recovery", "Rejected", "ResilientError", "Retry", "RetryBudget", "Rule", "Throttled", "Timeout",
+    "Verdict", "backoff", "catch", "current_attempt", "current_deadline", "events", "listen", "load", "panic_hooks",
+    "presets", "retry", "retry_after", "snapshot",
 ]  # fmt: skip
 
 
@@ -53,6 +56,27 @@ def test_errors_form_a_tree() -> None:
         assert isinstance(error, resilient.ResilientError)
         assert isinstance(error, TimeoutError)
         assert (3.5, True) == (error.seconds, "3.5 s" in str(error))
+
+
+@pytest.mark.parametrize("name", ["BulkheadFull", "CircuitOpen", "RateLimited", "Rejected", "Throttled"])
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ((), ""),
+        (("db", None, "it is full"), " by 'db': it is full"),
+        (("db", 4.0), " by 'db'; another call makes sense in 4 s"),
+        (("", 0.12345, "later"), ": later; another call makes sense in 0.123 s"),
+    ],
+)
+def test_rejections_say_who_why_and_when(name: str, args: tuple[object, ...], text: str) -> None:
+    """They are ResilientErrors, no TimeoutErrors, and pickle with all they know."""
+    import pickle
+
+    kind = getattr(resilient, name)
+    error = pickle.loads(pickle.dumps(kind(*args)))
+    assert (kind, True, False) == (type(error), isinstance(error, resilient.Rejected), isinstance(error, TimeoutError))
+    assert (*args, *("", None, "")[len(args) :]) == (error.name, error.retry_after, error.why)
+    assert f"{kind.what}{text}" == str(error)
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

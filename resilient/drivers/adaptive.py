@@ -2,23 +2,124 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 from threading import Lock
 
 from resilient.core.client_rate import ClientRate, ClientRateMetrics
 from resilient.core.concurrency import Algorithm, Concurrency, ConcurrencyMetrics
 from resilient.core.throttle import Throttle, ThrottleMetrics
 from resilient.drivers.backends import pause
-from resilient.drivers.clock import CLOCK
+from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import in_event_loop, reject
 from resilient.errors import BulkheadFull, RateLimited, Throttled
 from resilient.observe.listeners import Listener
 
-__all__ = ["ConcurrencyGate", "PacedGate", "Says", "ThrottleGate"]
+__all__ = [
+    "ConcurrencyGate",
+    "PacedGate",
+    "Says",
+    "SharedClientRate",
+    "SharedConcurrency",
+    "SharedThrottle",
+    "ThrottleGate",
+]
 
 Says = Callable[[Exception], bool | None]
 """What an error says: True: the other side could not take it; False: it could; None: nothing."""
+
+
+# Of the calls that begin while less than half of the limit is made use of, so many go untimed after each that is timed.
+# No algorithm moves its limit for one of these (inflight * 2 < limit) unless it is dropped, which always counts; they
+# only keep its idea of the usual duration fresh. The original times fewer: its WindowedLimit makes one sample of all
+# calls of a second.
+UNTIMED = 15
+UNTIMED_TICKET = (0, None)  # how many run means nothing to a drop
+
+
+class SharedConcurrency(Concurrency):
+    """Permits, and the lock that every gate in front of them holds around each step.
+
+    A call that is admitted leaves passes for some that come after it: permits, counted as taken, which a driver hands
+    on without the lock. They are taken back before anybody is rejected, and as soon as the limit falls.
+
+    Attributes:
+        passes: tickets of calls that may begin, each by a ``passes.pop()``.
+        ended: those of them that returned, left there without the lock and counted at the next step.
+    """
+
+    __slots__ = ("ended", "lock", "passes")
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        super().__init__(algorithm)
+        self.lock = Lock()
+        self.passes: deque[tuple[int, None]] = deque()
+        self.ended: deque[tuple[int, None]] = deque()
+
+    def admit(self) -> int | None:
+        """As of :class:`Concurrency`; and passes."""
+        self.settle()
+        ticket = super().admit()
+        given = (self.algorithm.limit - 1) // 2 - self.inflight
+        if given > 0:
+            given = min(given, UNTIMED)
+            self.inflight += given
+            self.passes.extend(repeat(UNTIMED_TICKET, given))
+        return ticket
+
+    def done(self, ticket: int, rtt: float, dropped: bool) -> None:
+        """As of :class:`Concurrency`; a limit that falls holds for passes too."""
+        limit = self.algorithm.limit
+        super().done(ticket, rtt, dropped)
+        if self.algorithm.limit < limit:
+            self.settle()
+
+    def settle(self) -> None:
+        """Takes the passes back, and counts the calls that returned."""
+        passes = self.passes
+        try:  # not suppress: that costs more than all the rest
+            while True:
+                passes.pop()
+                self.inflight -= 1
+        except IndexError:
+            pass  # whoever is quicker has the pass
+        while self.ended:
+            self.ended.pop()
+            self.inflight -= 1
+            self._succeeded += 1
+
+    def restart(self, algorithm: Algorithm) -> None:
+        """Begins again with another algorithm; calls that run go on being counted."""
+        self.settle()
+        running = self.inflight
+        super().__init__(algorithm)
+        self.inflight = running
+
+
+class SharedThrottle(Throttle):
+    """A throttle, and the lock that every gate in front of it holds around each step."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, k: float, window: float, min_calls: int) -> None:
+        super().__init__(k, window, min_calls)
+        self.lock = Lock()
+
+
+class SharedClientRate(ClientRate):
+    """A client's rate, and the lock that every gate in front of it holds around each step."""
+
+    __slots__ = ("lock",)
+
+    def __init__(self, beta: float, scale: float) -> None:
+        super().__init__(beta=beta, scale=scale)
+        self.lock = Lock()
+
+    def restart(self) -> None:
+        """Begins again."""
+        ClientRate.__init__(self, beta=self.cubic.beta, scale=self.cubic.scale)
 
 
 class _Gate:
@@ -26,11 +127,10 @@ class _Gate:
 
     __slots__ = ("_acquire", "_listeners", "_name", "_release", "_says")
 
-    def __init__(self, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
+    def __init__(self, lock: Lock, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
         self._says = says
         self._name = name
         self._listeners = listeners
-        lock = Lock()
         # On the success path: with these a step costs half of what `with lock` costs.
         self._acquire, self._release = lock.acquire, lock.release
 
@@ -41,54 +141,49 @@ class _Gate:
 class ConcurrencyGate(_Gate):
     """As many calls at once as an algorithm allows; nobody waits.
 
-    A ticket is how many ran when the call began, and when that was.
+    A ticket is how many ran when the call began, and when that was, or None if the call is not timed.
     """
 
-    __slots__ = ("machine",)
+    __slots__ = ("_ended", "_passes", "machine")
 
-    def __init__(self, machine: Concurrency, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
-        super().__init__(says, name, listeners)
+    def __init__(self, machine: SharedConcurrency, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
+        super().__init__(machine.lock, says, name, listeners)
         self.machine = machine
+        self._passes, self._ended = machine.passes, machine.ended
 
-    def enter(self) -> tuple[int, float]:
-        self._acquire()
+    def enter(self) -> tuple[int, float | None]:
         try:
-            ticket = self.machine.admit()
-        finally:
-            self._release()
-        if ticket is None:
-            why = f"{self.machine.limit} calls run, which is the limit now"
-            raise reject(BulkheadFull(self._name, None, why), "AdaptiveLimiter", self._listeners)
-        return ticket, CLOCK.get().now()
+            return self._passes.pop()
+        except IndexError:
+            return self._enter_timed()
 
     enter_soon = ready = enter
 
     async def join(self) -> object:
         raise AssertionError("a limiter admits or rejects, and nobody waits")
 
-    def passed(self, ticket: tuple[int, float], value: object) -> None:
-        rtt = CLOCK.get().now() - ticket[1]
-        self._acquire()
-        try:
-            self.machine.done(ticket[0], rtt, False)
-        finally:
-            self._release()
+    def passed(self, ticket: tuple[int, float | None], value: object) -> None:
+        inflight, began = ticket
+        if began is None:
+            self._ended.append(UNTIMED_TICKET)
+        else:
+            self._done(inflight, CLOCK.get().now() - began, dropped=False)
 
-    def failed(self, ticket: tuple[int, float], error: BaseException) -> None:
-        rtt, dropped = CLOCK.get().now() - ticket[1], None
+    def failed(self, ticket: tuple[int, float | None], error: BaseException) -> None:
+        inflight, began = ticket
+        # The duration of a drop means nothing; see core/limits.py.
+        rtt, dropped = 0.0 if began is None else CLOCK.get().now() - began, None
         try:
             dropped = self._said(error)
         finally:
-            self._acquire()
-            try:
-                if dropped is None:
-                    self.machine.forgotten(ticket[0])
-                else:
-                    self.machine.done(ticket[0], rtt, dropped)
-            finally:
-                self._release()
+            if dropped is None:
+                self.forgotten(ticket)
+        if dropped:
+            self._done(inflight, rtt, dropped=True)
+        elif dropped is not None:
+            self.passed(ticket, None)
 
-    def forgotten(self, ticket: tuple[int, float]) -> None:
+    def forgotten(self, ticket: tuple[int, float | None]) -> None:
         self._acquire()
         try:
             self.machine.forgotten(ticket[0])
@@ -99,6 +194,7 @@ class ConcurrencyGate(_Gate):
         """All counts so far."""
         self._acquire()
         try:
+            self.machine.settle()
             return self.machine.metrics()
         finally:
             self._release()
@@ -107,9 +203,25 @@ class ConcurrencyGate(_Gate):
         """Begins again with another algorithm; calls that run go on being counted."""
         self._acquire()
         try:
-            running = self.machine.inflight
-            self.machine = Concurrency(algorithm)
-            self.machine.inflight = running
+            self.machine.restart(algorithm)
+        finally:
+            self._release()
+
+    def _enter_timed(self) -> tuple[int, float]:
+        self._acquire()
+        try:
+            ticket = self.machine.admit()
+        finally:
+            self._release()
+        if ticket is None:
+            why = f"{self.machine.limit} calls run, which is the limit now"
+            raise reject(BulkheadFull(self._name, None, why), "AdaptiveLimiter", self._listeners)
+        return ticket, CLOCK.get().now()
+
+    def _done(self, inflight: int, rtt: float, *, dropped: bool) -> None:
+        self._acquire()
+        try:
+            self.machine.done(inflight, rtt, dropped)
         finally:
             self._release()
 
@@ -119,23 +231,19 @@ class ThrottleGate(_Gate):
 
     __slots__ = ("machine",)
 
-    def __init__(self, machine: Throttle, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
-        super().__init__(says, name, listeners)
+    def __init__(self, machine: SharedThrottle, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
+        super().__init__(machine.lock, says, name, listeners)
         self.machine = machine
 
     def enter(self) -> bool:
-        clock = CLOCK.get()
+        machine, clock = self.machine, CLOCK.get()
         now = clock.now()
-        self._acquire()
-        try:
-            admitted = self.machine.admit(now, clock)
-            share = 0.0 if admitted else self.machine.probability(now)
-        finally:
-            self._release()
-        if not admitted:
-            why = f"rejecting {share:.0%} of calls, as the other side accepts so few"
-            raise reject(Throttled(self._name, None, why), "AdaptiveThrottle", self._listeners)
-        return True
+        if machine.since <= now < machine.until:
+            try:
+                return machine.passes.pop()
+            except IndexError:
+                pass
+        return self._decide(clock, now)
 
     enter_soon = ready = enter
 
@@ -143,12 +251,7 @@ class ThrottleGate(_Gate):
         raise AssertionError("a throttle admits or rejects, and nobody waits")
 
     def passed(self, ticket: bool, value: object) -> None:
-        now = CLOCK.get().now()
-        self._acquire()
-        try:
-            self.machine.accepted(now)
-        finally:
-            self._release()
+        next(self.machine.accepts)
 
     def failed(self, ticket: bool, error: BaseException) -> None:
         # A call that says nothing (cancelled) counts as accepted: it must not look like a rejection.
@@ -160,19 +263,32 @@ class ThrottleGate(_Gate):
 
     def metrics(self) -> ThrottleMetrics:
         """What was counted, as of now."""
+        now = CLOCK.get().now()
         self._acquire()
         try:
-            return self.machine.metrics(CLOCK.get().now())
+            return self.machine.metrics(now)
         finally:
             self._release()
 
-    def restart(self, machine: Throttle) -> None:
+    def restart(self) -> None:
         """Begins again."""
         self._acquire()
         try:
-            self.machine = machine
+            self.machine.clear()
         finally:
             self._release()
+
+    def _decide(self, clock: Clock, now: float) -> bool:
+        self._acquire()
+        try:
+            admitted = self.machine.admit(now, clock)
+            share = 0.0 if admitted else self.machine.probability(now)
+        finally:
+            self._release()
+        if not admitted:
+            why = f"rejecting {share:.0%} of calls, as the other side accepts so few"
+            raise reject(Throttled(self._name, None, why), "AdaptiveThrottle", self._listeners)
+        return True
 
 
 class PacedGate(_Gate):
@@ -184,9 +300,9 @@ class PacedGate(_Gate):
     __slots__ = ("_max_wait", "machine")
 
     def __init__(
-        self, machine: ClientRate, says: Says, max_wait: float | None, name: str, listeners: tuple[Listener, ...]
+        self, machine: SharedClientRate, says: Says, max_wait: float | None, name: str, listeners: tuple[Listener, ...]
     ) -> None:
-        super().__init__(says, name, listeners)
+        super().__init__(machine.lock, says, name, listeners)
         self.machine = machine
         self._max_wait = max_wait
 
@@ -245,11 +361,11 @@ class PacedGate(_Gate):
         finally:
             self._release()
 
-    def restart(self, machine: ClientRate) -> None:
+    def restart(self) -> None:
         """Begins again."""
         self._acquire()
         try:
-            self.machine = machine
+            self.machine.restart()
         finally:
             self._release()
 

@@ -10,7 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from resilient.drivers.backends import Cutoff, Waiter
-from resilient.drivers.clock import Clock, Timer, VirtualClock
+from resilient.drivers.clock import Clock, Timer, is_virtual
 
 __all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioWaiter"]
 
@@ -81,13 +81,15 @@ class AsyncioCutoff:
         self._timer.cancel()
         if self._soon is not None:
             self._soon.cancel()
-        if self._fired and self._task.uncancel() <= self._cancelled_before:
+        task = self._task
+        del self._task  # its error's traceback may lead back to this
+        if self._fired and task.uncancel() <= self._cancelled_before:
             self.expired = kind is not None and issubclass(kind, asyncio.CancelledError)
         return self.expired
 
     def _schedule(self) -> Timer | asyncio.TimerHandle:
         loop = asyncio.get_running_loop()
-        if not isinstance(self._clock, VirtualClock):
+        if not is_virtual(self._clock):
             return loop.call_later(self._seconds, self._fire)
 
         def fire_soon() -> None:

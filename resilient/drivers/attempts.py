@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -112,12 +113,15 @@ def _attempt_at(frame: FrameType | None, block: tuple[int, Attempt] | None) -> A
     return None if block is None else block[1]
 
 
+# Before 3.13 a frame's locals are a copy, which the frame would keep, with the errors in it.
+_let_go: Callable[[Any], None] = dict.clear if sys.version_info < (3, 13) else lambda found: None
+
+
 def _locals(frame: FrameType, *names: str | None) -> list[Any]:
     """Some locals of a frame that is running."""
     found = frame.f_locals
     values = [found.get(name) for name in names if name is not None] or [None]
-    if sys.version_info < (3, 13):
-        found.clear()  # a copy, which the frame would keep, with the errors in it
+    _let_go(found)
     return values
 
 
@@ -129,5 +133,5 @@ _BEGIN = sync.begin.__code__
 _SETTLE = (sync.settle.__code__, aio.drive.__code__)
 _HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
 _STREAM = (streams.stream.__code__, streams.async_stream.__code__)
-_DRIVERS = (*_SETTLE, *_STREAM)
+_DRIVERS = (*_SETTLE, *_STREAM, aio.settle.__code__, aio.adopt.__code__)  # the latter two begin the episode
 _ATTEMPTS = (_BEGIN, *_SETTLE, *_HANDLING, *_STREAM)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
-from resilient.drivers.clock import LONGEST_SLEEP, Clock, VirtualClock
+from resilient.drivers.clock import LONGEST_SLEEP, Clock, is_virtual
 
 __all__ = ["Backend", "Cutoff", "Waiter", "current_backend", "pause"]
 
@@ -56,18 +56,29 @@ def current_backend() -> Backend:
     """The backend of the event loop that runs in this thread."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
+        return _backends.get("trio") or _loaded("trio")
+    return _backends.get("asyncio") or _loaded("asyncio")
+
+
+_backends: dict[str, Backend] = {}
+
+
+def _loaded(name: str) -> Backend:
+    if name == "trio":
         from resilient.drivers.trio_backend import TRIO
 
-        return TRIO
-    from resilient.drivers.asyncio_backend import ASYNCIO
+        _backends[name] = TRIO
+    else:
+        from resilient.drivers.asyncio_backend import ASYNCIO
 
-    return ASYNCIO
+        _backends[name] = ASYNCIO
+    return _backends[name]
 
 
 async def pause(clock: Clock, seconds: float) -> None:
     """Sleeps by a clock; under a virtual one, until nothing else can run."""
     backend = current_backend()
-    if not isinstance(clock, VirtualClock):
+    if not is_virtual(clock):
         await backend.sleep(min(seconds, LONGEST_SLEEP))
         return
     clock.record(seconds)

@@ -21,7 +21,7 @@ from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.episode import Episode, Guard
 from resilient.drivers.gates import AsyncGate, Entry, Gate
-from resilient.errors import PolicyTimeout
+from resilient.drivers.timeouts import TimeLimit
 
 __all__ = ["AsyncAttempts", "AttemptBlock", "Attempts", "BlockGate", "BlockLimit", "BlockRetry", "Part"]
 
@@ -40,10 +40,9 @@ class BlockGate(NamedTuple):
 
 
 class BlockLimit(NamedTuple):
-    """A layer that limits time, seconds, and the error it raises."""
+    """A layer that limits time."""
 
-    seconds: float
-    error: type[PolicyTimeout]
+    limit: TimeLimit
 
 
 Part: TypeAlias = BlockRetry | BlockGate | BlockLimit
@@ -78,6 +77,7 @@ class _Cut(NamedTuple):
     limit: Limit
     level: int
     place: int
+    layer: TimeLimit | None = None
 
 
 class _Over(Exception):
@@ -95,7 +95,7 @@ class AttemptBlock(Attempt):
         self, attempts: Attempts, guard: Guard | None, number: int, error: Exception | None, deadline: float | None
     ) -> None:
         super().__init__(guard, number, error, None, None)
-        self._attempts = attempts
+        self._attempts: Attempts | None = attempts
         self._deadline = deadline
         self._cut: _Cut | None = None
         self._cutoff: Cutoff | None = None
@@ -115,6 +115,8 @@ class AttemptBlock(Attempt):
         self._result = (value,)
 
     def __enter__(self) -> AttemptBlock:
+        if self._attempts is None:
+            raise RuntimeError("this attempt is over: the loop gives the next one")
         self._attempts.entered = True
         if self._cut is not None:
             self._cutoff = current_backend().cutoff(self._cut.limit.seconds, CLOCK.get()).__enter__()
@@ -129,28 +131,47 @@ class AttemptBlock(Attempt):
         lift(self._deadline_token)
         with suppress(ValueError):  # an async generator closed by another task ends in that task's context
             BLOCK.reset(self._block_token)
-        if self._cutoff is not None:
-            self._cutoff.__exit__(kind, error, traceback)
-            if self._cutoff.expired and self._cut is not None:
-                return self._cut_off(self._cut)
-        self.last_error = None  # the user's frame holds the attempt, and the error holds that frame
-        if error is None:
-            self._attempts.finished(self._result)
-            return False
+        attempts, self._attempts = self._attempts, None  # a loop that is left holds nothing any more
+        assert attempts is not None  # __enter__ has looked
+        # The user's frame holds the attempt, and the error holds that frame.
+        given, previous, self.last_error = error, self.last_error, None
         try:
-            return self._attempts.failed(error)
-        finally:
-            del error, traceback
-
-    def _cut_off(self, cut: _Cut) -> bool:
-        error, previous, self.last_error = cut.limit.passed(), self.last_error, None
-        try:
-            if self._attempts.failed(error, cut, previous):
+            cut, error = self._uncut(kind, error, traceback)
+            if cut is not None:
+                return _cut_off(attempts, cut, previous)
+            if error is None:
+                attempts.finished(self._result)
+            elif attempts.failed(error):
                 return True
-            raise error from error.__cause__  # not from the cancellation that carried it
+            elif error is not given:
+                raise error
+            return False
         finally:
-            cut.limit.error = None
-            del error, previous
+            del error, given, previous, traceback
+
+    def _uncut(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> tuple[_Cut | None, BaseException | None]:
+        """Takes the limit of time off; gives it if that is what ended the attempt, and what is left of the error."""
+        cutoff, self._cutoff = self._cutoff, None
+        if cutoff is None:
+            return None, error
+        try:
+            cutoff.__exit__(kind, error, traceback)
+        except BaseException as rest:  # of a group, without the cancellation
+            return None, rest
+        return (self._cut if cutoff.expired else None), error
+
+
+def _cut_off(attempts: Attempts, cut: _Cut, previous: Exception | None) -> bool:
+    error = cut.limit.passed() if cut.layer is None else cut.layer.exceeded()
+    try:
+        if attempts.failed(error, cut, previous):
+            return True
+        raise error from error.__cause__  # not from the cancellation that carried it
+    finally:
+        cut.limit.error = None
+        del error, previous
 
 
 class Attempts:
@@ -178,7 +199,7 @@ class Attempts:
             try:
                 self._enter()
             except _Over:
-                self._settle(self._at - 1, ())
+                self._finish(self._at - 1, ())
             except BaseException as error:
                 if not self.failed(error):
                     raise
@@ -192,33 +213,59 @@ class Attempts:
             while True:
                 step = steps.send(given)
                 if isinstance(step, BlockGate):
-                    given = step.gate, step.gate.enter()
+                    given = self._entered(step.gate)
                 else:
                     given = sync.prepare(step.episode, step.error, step.born)
 
+    def _entered(self, gate: Gate) -> tuple[Gate, object]:
+        token = DEADLINE.set(self._deadline())
+        try:
+            return gate, gate.enter()
+        finally:
+            DEADLINE.reset(token)
+
     def finished(self, result: tuple[object, ...]) -> None:
         """The block ended without an error."""
-        self._settle(len(self._levels) - 1, result)
+        self._finish(len(self._levels) - 1, result)
 
     def failed(self, error: BaseException, cut: _Cut | None = None, previous: Exception | None = None) -> bool:
-        """The block raised, or was cut off, or a gate did not let it through; whether another attempt follows."""
+        """The block raised, or was cut off, or a gate did not let it through; whether another attempt follows.
+
+        Raises:
+            what a user's predicate raised when it was asked about the error, if nobody tries again after that.
+        """
+        given = error
         try:
             for index in range(self._at, -1, -1):
                 level = self._levels[index]
                 within = cut is not None and index > cut.level  # it was cut off from further out: not its own doing
-                _give_back(level, error, -1 if within else cut.place if cut and index == cut.level else None)
-                if level.episode is None:
-                    continue
-                if not within and isinstance(error, Exception):
-                    own = cut.limit if cut is not None and cut.level == index and cut.place < 0 else None
-                    if level.episode.attempt_failed(error, own, previous if own else None):
-                        level.error, self._at = error, index
-                        return True
+                error = _give_back(level, error, -1 if within else cut.place if cut and index == cut.level else None)
+                episode = level.episode
                 level.forget()
+                if episode is None or within or not isinstance(error, Exception):
+                    continue
+                own = cut.limit if cut is not None and cut.level == index and cut.place < 0 else None
+                try:
+                    again = episode.attempt_failed(error, own, previous if own else None)
+                except Exception as broken:
+                    error = broken
+                    continue
+                if again:
+                    level.episode, level.error, self._at = episode, error, index
+                    return True
             self._again = False
+            if error is not given:
+                raise error
             return False
         finally:
-            del error, previous  # a frame that holds the error it raised is a cycle
+            del error, given, previous  # a frame that holds the error it raised is a cycle
+
+    def _finish(self, last: int, result: tuple[object, ...]) -> None:
+        try:
+            self._settle(last, result)
+        except BaseException as broken:  # a user's predicate, asked about the result
+            if not self.failed(broken):
+                raise
 
     def _settle(self, last: int, result: tuple[object, ...]) -> None:
         """The levels up to this one succeeded, unless one of them rejects the result."""
@@ -228,14 +275,15 @@ class Attempts:
                 entry, ticket = level.held.pop()
                 if not isinstance(entry, BlockLimit):
                     entry.passed(ticket, *(result or (None,)))
-            if level.episode is None:
+            episode = level.episode
+            level.forget()  # what its own rules raise is not for itself
+            if episode is None:
                 continue
             if not result:
-                level.episode.attempt_succeeded()
-            elif level.episode.attempt_returned(*result):
-                level.error, self._at = None, index
+                episode.attempt_succeeded()
+            elif episode.attempt_returned(*result):
+                level.episode, self._at = episode, index
                 return
-            level.forget()
         self._again = False
 
     def _steps(self) -> Generator[Any, Any, None]:
@@ -246,16 +294,29 @@ class Attempts:
                 if not (yield level):
                     raise level.forget() or _Over
             elif level.guard is not None:
-                outer = self._deadline()
-                level.episode = Episode(level.guard, "block")
-                level.episode.outer = outer
+                level.episode = self._begun(level.guard, index)
             if level.episode is not None:
                 level.born = level.episode.begins()
             for part in level.parts:
                 if isinstance(part, BlockLimit):
-                    level.held.append((part, CLOCK.get().now() + part.seconds))
+                    level.held.append((part, self._ends(part.limit)))
                 else:
                     level.held.append((yield part))
+
+    def _begun(self, guard: Guard, index: int) -> Episode:
+        outer = self._deadline()
+        episode = Episode(guard, "block")
+        episode.outer = outer
+        for around in self._levels[:index]:
+            if around.guard is not None and around.episode is not None:
+                episode.lies_within(Attempt(around.guard, around.episode.failures + 1, None, None, None))
+        return episode
+
+    def _ends(self, limit: TimeLimit) -> float:
+        now, outer = CLOCK.get().now(), self._deadline()
+        if outer is not None and outer <= now:
+            raise limit.too_late()
+        return now + limit.seconds
 
     def _begin(self, *, cuts: bool) -> AttemptBlock:
         self.entered = False
@@ -276,7 +337,7 @@ class Attempts:
             for place, (entry, ticket) in enumerate(level.held):
                 if isinstance(entry, BlockLimit):
                     left = max(0.0, ticket - CLOCK.get().now())
-                    yield _Cut(Limit(left, entry.seconds, entry.error), index, place)
+                    yield _Cut(Limit(left, entry.limit.seconds, entry.limit.error), index, place, entry.limit)
 
     def _deadline(self) -> float | None:
         """The earliest instant at which what was entered so far, or anything around the block, must be over."""
@@ -309,7 +370,7 @@ class AsyncAttempts(Attempts):
             try:
                 await self._enter_async()
             except _Over:
-                self._settle(self._at - 1, ())
+                self._finish(self._at - 1, ())
             except BaseException as error:
                 if not self.failed(error):
                     raise
@@ -336,8 +397,8 @@ class AsyncAttempts(Attempts):
             DEADLINE.reset(token)
 
 
-def _give_back(level: _Level, error: BaseException, place: int | None) -> None:
-    """Gives back what a level holds after an error.
+def _give_back(level: _Level, error: BaseException, place: int | None) -> BaseException:
+    """Gives back what a level holds after an error; gives that, or what a gate makes of it.
 
     Args:
         level: the level.
@@ -351,4 +412,13 @@ def _give_back(level: _Level, error: BaseException, place: int | None) -> None:
         if place is not None and len(level.held) > place:
             entry.forgotten(ticket)
         else:
-            entry.failed(ticket, error)
+            error = _told_of(entry, ticket, error)
+    return error
+
+
+def _told_of(entry: Entry, ticket: object, error: BaseException) -> BaseException:
+    try:
+        entry.failed(ticket, error)
+    except BaseException as broken:
+        return broken
+    return error

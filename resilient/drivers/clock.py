@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
-__all__ = ["CLOCK", "SWITCHES", "SYSTEM", "Clock", "Switches", "SystemClock", "Timer", "VirtualClock"]
+__all__ = ["CLOCK", "SWITCHES", "SYSTEM", "Clock", "Switches", "SystemClock", "Timer", "VirtualClock", "is_virtual"]
 
 LONGEST_SLEEP = 86_400.0 * 365  # seconds; the platform's own limit is some 292 years
 
@@ -89,3 +89,8 @@ class Switches:
 SYSTEM = SystemClock()
 SWITCHES = Switches()
 CLOCK: ContextVar[Clock] = ContextVar("resilient.clock", default=SYSTEM)
+
+
+def is_virtual(clock: Clock) -> TypeGuard[VirtualClock]:
+    """Whether a clock's time passes only when nothing else can run."""
+    return clock is not SYSTEM and isinstance(clock, VirtualClock)  # the latter takes microseconds

@@ -72,15 +72,18 @@ class Episode(Run):
     Args:
         guard: the policy.
         call: what is being called, for its name.
-        started: when the call began, monotonic seconds; None takes now.
+        started: when the call began, monotonic seconds, if whoever made the first attempt noted it: then that also
+            told the budget of the call. None takes now.
         listeners: heard beside the policy's own.
 
     Attributes:
         began: when the attempt under way began, if an attempt has a limit of its own.
         short: a plain failure needs no more than a count: it is tried again at once, and nobody listens.
+        within: the attempt of another policy around this call, where the stack does not show it.
     """
 
     began: float | None = None
+    within: Attempt | None = None
 
     def __init__(
         self, guard: Guard, call: object, started: float | None = None, listeners: tuple[Listener, ...] = ()
@@ -99,7 +102,7 @@ class Episode(Run):
         self.short = plan.at_once and not heard and guard.recovery is None and clock is SYSTEM and outer is None
         if not guard.nested and enclosing_attempt(guard) is not None:
             self.attempts = 1
-        if plan.budget is not None:
+        if started is None and plan.budget is not None:
             plan.budget.called(self.started)
 
     @property
@@ -111,6 +114,12 @@ class Episode(Run):
     def attempt_began(self) -> float:
         """When the attempt under way began; without a limit of its own, when the call did."""
         return self.started if self.began is None else self.began
+
+    def lies_within(self, attempt: Attempt) -> None:
+        """The call runs within an attempt of another policy, which the stack does not show."""
+        self.within = attempt
+        if not self.guard.nested:
+            self.attempts = 1
 
     def attempt_failed(self, error: Exception, limit: Limit | None = None, previous: Exception | None = None) -> bool:
         """The attempt raised: whether there will be another.
@@ -255,7 +264,7 @@ class Episode(Run):
 
     def _nested_text(self) -> str:
         """Retries within retries multiply: whoever reads why a call gave up should know."""
-        around = enclosing_attempt(self.guard)
+        around = self.within or enclosing_attempt(self.guard)
         if around is None:
             return ""
         only = "" if self.guard.nested else "nested=False, "

@@ -11,6 +11,7 @@ from typing import Any
 
 from resilient.core.flight import Part
 from resilient.drivers import aio
+from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.episode import Episode, Guard, Recoverer
 from resilient.observe.listeners import Listener
@@ -21,17 +22,24 @@ __all__ = ["begin", "of_first", "perform", "prepare", "settle"]
 def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A whole guarded call, the first attempt included: until that fails, little more than the call itself."""
     plan, recovery = policy.plan, policy.recovery
-    if plan.watched or plan.timed:
+    if plan.judges_results or plan.timed:
         return settle(policy, call, None, args, kwargs)
+    budget, started = plan.budget, None
+    if budget is not None:
+        budget.called(started := CLOCK.get().now())
     born = 0 if recovery is None else recovery.flight.generation
     try:
         value = call(*args, **kwargs)
     except Exception as failure:
         error = failure
     else:
-        return aio.adopt(policy, call, value, args, kwargs, None, born) if value.__class__ is CoroutineType else value
+        if value.__class__ is CoroutineType:
+            return aio.adopt(policy, call, value, args, kwargs, started, born)
+        if budget is not None:
+            budget.succeeded(CLOCK.get().now(), None)
+        return value
     try:
-        return settle(policy, call, error, args, kwargs, None, born)
+        return settle(policy, call, error, args, kwargs, started, born)
     finally:
         del error  # a frame that holds the error it raised is a cycle
 

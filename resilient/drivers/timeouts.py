@@ -9,7 +9,7 @@ from typing import Any
 
 from resilient.core.events import TimedOut
 from resilient.drivers.backends import Cutoff, current_backend
-from resilient.drivers.clock import CLOCK, VirtualClock
+from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
 from resilient.observe.listeners import Listener, hearers, tell
@@ -22,7 +22,7 @@ class TimeLimit:
 
     Args:
         seconds: the limit, > 0.
-        error: what is raised where no time is left to begin with.
+        error: what is raised when the limit is passed.
         name: for events.
         listeners: told when the limit is passed.
     """
@@ -43,7 +43,7 @@ class TimeLimit:
         deadline, outer = now + self.seconds, DEADLINE.get()
         if outer is not None and outer <= deadline:
             if outer <= now:
-                raise DeadlineExceeded(0.0)
+                raise self.too_late()
             deadline = outer
         return DEADLINE.set(deadline)
 
@@ -63,6 +63,13 @@ class TimeLimit:
         error = self.error(self.seconds)
         if isinstance(error, AttemptTimeout):
             error.of_layer = True  # for the Retry around it
+        return self._told(error)
+
+    def too_late(self) -> PolicyTimeout:
+        """The error of a call that is not even made, because the time around it is up; told likewise."""
+        return self._told(DeadlineExceeded(0.0))
+
+    def _told(self, error: PolicyTimeout) -> PolicyTimeout:
         heard = hearers(self.listeners)
         if heard:
             tell(TimedOut(self.name, 0.0, error), heard)
@@ -106,20 +113,28 @@ class AsyncTimeLimit:
 class _Worker:
     """A call in a thread of its own, and what came of it."""
 
-    __slots__ = ("error", "over", "value")
+    __slots__ = ("error", "over", "value", "wanted")
 
     def __init__(self) -> None:
         self.over = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
+        self.wanted = True
 
     def run(self, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         try:
             self.value = call(*args, **kwargs)
         except BaseException as error:  # it is raised where it was called from
             self.error = error
+            if not self.wanted:
+                self.error = None
         finally:
             self.over.set()
+
+    def forget(self) -> None:
+        """Nobody will ask for the result: an error that is kept would be a cycle with the frame that keeps it."""
+        self.wanted = False  # in this order: whoever comes second sees what the other did
+        self.error = None
 
     def result(self) -> Any:
         error, self.error = self.error, None
@@ -140,13 +155,13 @@ def call_in_worker(limit: TimeLimit, call: Callable[..., Any], args: Sequence[An
     token = limit.enter()
     try:
         deadline = DEADLINE.get()
-        assert deadline is not None  # begin() has set it
+        assert deadline is not None  # enter() has set it
         worker = _Worker()
         context = copy_context()
         threading.Thread(
             target=context.run, args=(worker.run, call, args, kwargs), name=f"resilient {limit.name}", daemon=True
         ).start()
-        if isinstance(clock, VirtualClock):
+        if is_virtual(clock):
             worker.over.wait()  # virtual time passes in the call itself
             late = clock.now() >= deadline
         else:
@@ -154,5 +169,6 @@ def call_in_worker(limit: TimeLimit, call: Callable[..., Any], args: Sequence[An
     finally:
         lift(token)
     if late:
+        worker.forget()
         raise limit.exceeded()
     return worker.result()

@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from resilient.drivers.backends import Cutoff, Waiter
-from resilient.drivers.clock import Clock, Timer, VirtualClock
+from resilient.drivers.clock import Clock, Timer, is_virtual
 
 __all__ = ["TRIO", "TrioBackend", "TrioCutoff", "TrioWaiter"]
 
@@ -83,7 +83,7 @@ class TrioCutoff:
         return self._scope.cancelled_caught
 
     def __enter__(self) -> TrioCutoff:
-        if isinstance(self._clock, VirtualClock):
+        if is_virtual(self._clock):
             self._timer = self._clock.call_later(self._seconds, self._scope.cancel)
             TRIO.when_idle(self._clock.jump)
         else:

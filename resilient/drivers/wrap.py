@@ -87,6 +87,7 @@ def wrap_rescued(
     adopt: Callable[..., Any] | None = None,
     limit: Callable[[float], object] | None = None,
     unlimit: Callable[[Any], object] | None = None,
+    succeeded: Callable[[], object] | None = None,
 ) -> Callable[..., Any]:
     """A wrapper that only calls, and hands the first failure over.
 
@@ -102,6 +103,7 @@ def wrap_rescued(
             kwargs, **facts)``.
         limit: told when the call began (the fact ``started``) before it is made; gives a token.
         unlimit: takes the token after the first attempt.
+        succeeded: told that the first attempt returned; not of a coroutine that is adopted.
     """
     noted = facts or {}
     prelude = "".join(f"    {{{fact}}} = {expression}\n" for fact, expression in noted.items())
@@ -110,10 +112,16 @@ def wrap_rescued(
     if limit is not None:
         prelude += "    {token} = {limit}({started})\n"
         finally_ = "    finally:\n        {unlimit}({token})\n"
-    source = _BY_KIND[kind].replace("PRELUDE", prelude).replace("EXTRA", extra).replace("FINALLY", finally_)
+    source = (
+        (_BY_KIND if succeeded is None else _TOLD_BY_KIND)[kind]
+        .replace("PRELUDE", prelude)
+        .replace("EXTRA", extra)
+        .replace("FINALLY", finally_)
+    )
     given = {
         "limit": limit,
         "unlimit": unlimit,
+        "succeeded": succeeded,
         "caught": caught,
         "rescue": rescue,
         "adopt": adopt,
@@ -197,6 +205,27 @@ _BY_KIND = {
     Kind.SYNC: _SYNC,
     Kind.ASYNC: _SYNC.replace("def ", "async def ").replace("return ", "return await "),
     Kind.EITHER: _EITHER,
+}
+
+_TOLD = """\
+        {value} = {call}({arguments})
+    except {caught} as {failure}:
+        {error} = {failure}
+    else:
+        {succeeded}()
+        return {value}
+"""
+_UNTOLD = _SYNC[_SYNC.index("        return {call}") : _SYNC.index("FINALLY")]
+_TOLD_SYNC = _SYNC.replace(_UNTOLD, _TOLD)
+
+_TOLD_BY_KIND = {
+    Kind.SYNC: _TOLD_SYNC,
+    Kind.ASYNC: (
+        _TOLD_SYNC.replace("def ", "async def ")
+        .replace("= {call}", "= await {call}")
+        .replace("return {rescue}", "return await {rescue}")
+    ),
+    Kind.EITHER: _EITHER.replace("        return {value}\n", "        {succeeded}()\n        return {value}\n"),
 }
 
 _GATED_SYNC = """\
@@ -335,6 +364,8 @@ def _code(source: str, name: str) -> CodeType:
 
 
 def _name(call: Callable[..., Any]) -> str:
+    if isinstance(call, functools.partial) and not hasattr(call, "__name__"):
+        return _name(call.func)
     return str(getattr(call, "__name__", None) or type(call).__name__)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 from resilient.core.events import CallRejected, Entered, TimedOut
 from resilient.drivers.blocks import BlockGate, Part
@@ -56,7 +56,7 @@ class GatePolicy(Policy):
         """What the block form is made of."""
         return (BlockGate(*self.gates),)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         open_block(self, self.gates[0].enter(), sys._getframe(1))
         return self
 
@@ -65,10 +65,10 @@ class GatePolicy(Policy):
     ) -> None:
         _leave(self.gates[0], close_block(self, sys._getframe(1)), error)
 
-    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
         return self._enter_async(sys._getframe(1))
 
-    async def _enter_async(self, frame: FrameType) -> Any:
+    async def _enter_async(self, frame: FrameType) -> Self:
         gate = self.gates[1]
         ticket = gate.ready()
         open_block(self, await gate.join() if ticket is None else ticket, frame)
@@ -134,6 +134,9 @@ class _Noted:
             ticket = enter()
         except Rejected as error:
             self._rejected(error)
+            raise
+        except PolicyTimeout as exceeded:
+            tell(TimedOut(self._name, 0.0, exceeded), self._listeners)
             raise
         if ticket is not None:
             tell(Entered(self._name, 0.0, self._policy), self._listeners)

@@ -20,7 +20,7 @@ from resilient.core.events import (
 )
 from resilient.core.outcome import Outcome
 from resilient.drivers.clock import CLOCK, Clock
-from resilient.drivers.episode import outer_cut
+from resilient.drivers.episode import name_of, outer_cut
 from resilient.drivers.wrap import OF_FIRST
 from resilient.observe.listeners import Listener
 
@@ -55,12 +55,17 @@ class Record:
             if past is not None and past is not error:
                 past.__traceback__ = None  # nobody raises it any more, and its frames would be kept
         calls = None if self._calls is None else len(self._calls)
-        return Outcome(value, error, self._elapsed(), tuple(self._timeline), calls)
+        outcome = Outcome(value, error, self._elapsed(), tuple(self._timeline), calls)
+        self._timeline.clear()  # what told of the errors in it is in frames that those errors refer to
+        return outcome
 
     def counting(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """The function, its calls counted."""
         self._calls = []
-        return partial(_counted, fn, self._calls)
+        counted = partial(_counted, fn, self._calls)
+        for name in ("__name__", "__qualname__"):  # for the events of whatever guards it
+            setattr(counted, name, name_of(fn))
+        return counted
 
     async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
         """The same of a coroutine."""

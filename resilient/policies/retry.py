@@ -199,19 +199,25 @@ class Retry(Policy):
         if hasattr(call, OF_FIRST):
             settle, adopt = sync.of_first(settle), sync.of_first(adopt)
         timed = self.plan.timed
-        if listeners or self.plan.watched or (timed and kind is Kind.ASYNC):
+        if listeners or self.plan.judges_results or (timed and kind is Kind.ASYNC):
             run = partial(settle, self, call, None, listeners=listeners)
             return wrap_eager(call, self._announced(run, listeners) if listeners else run, kind=kind, names=names)
         facts: dict[str, str] = {}
-        limit = None
+        limit = succeeded = None
         if timed:
             facts["started"], names[NOW] = f"{NOW}()", _now
             limit = limiting(self.plan)
+        budget = self.budget
+        if budget is not None and getattr(budget, "heeds_calls", True):
+            facts["started"], names[NOW] = f"{NOW}()", _told(budget.called)
+        if budget is not None and getattr(budget, "heeds_successes", True):
+            succeeded = _telling(budget.succeeded)
         if self.recovery is not None:
             facts["born"], names[FLIGHT] = f"{FLIGHT}.generation", self.recovery.flight
         return wrap_rescued(
-            call, settle, self, kind=kind, facts=facts, names=names, adopt=adopt, limit=limit, unlimit=DEADLINE.reset
-        )
+            call, settle, self, kind=kind, facts=facts, names=names, adopt=adopt,
+            limit=limit, unlimit=DEADLINE.reset, succeeded=succeeded,
+        )  # fmt: skip
 
     def _announced(self, run: Callable[..., Any], listeners: tuple[Listener, ...]) -> Callable[..., Any]:
         """A layer of a pipeline whose timeline names every layer."""
@@ -234,6 +240,25 @@ _STREAMS: dict[Kind, Callable[..., Any]] = {
 
 def _now() -> float:
     return CLOCK.get().now()
+
+
+def _told(called: Callable[[float], None]) -> Callable[[], float]:
+    """The present instant, at which a budget is told of a call."""
+
+    def begun() -> float:
+        called(now := CLOCK.get().now())
+        return now
+
+    return begun
+
+
+def _telling(succeeded: Callable[[float, float | None], None]) -> Callable[[], None]:
+    """Tells a budget that a call needed no retry."""
+
+    def told() -> None:
+        succeeded(CLOCK.get().now(), None)
+
+    return told
 
 
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:

@@ -97,4 +97,4 @@ class Timeout(GatePolicy):
 
     def parts(self) -> tuple[Part, ...]:
         """What the block form is made of."""
-        return (BlockLimit(self.gate.seconds, self.error),)
+        return (BlockLimit(self.gate),)

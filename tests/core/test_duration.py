@@ -1,12 +1,13 @@
 """Durations and whole numbers are checked where they come in."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient.core.duration import optional_seconds, seconds, whole
+from resilient.core.duration import number, optional_seconds, seconds, share, whole
 
 
 @given(st.floats(min_value=0, max_value=1e9))
@@ -56,3 +57,45 @@ def test_whole_numbers_are_checked(value: object, error: type[Exception]) -> Non
 def test_whole_number_passes() -> None:
     """A good one is itself."""
     assert 3 == whole("attempts", 3, least=1)
+
+
+@pytest.mark.parametrize("value", [0.5, 1, 3, 2.0])
+def test_a_number_within_its_limits_is_itself(value: float) -> None:
+    """Whole or not, the limits included."""
+    assert value == number("factor", value, least=0.5, most=3)
+    assert value == number("factor", value, least=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "settings", "limits"),
+    [
+        (0.4, {}, ">= 0.5"),
+        (0.5, {"above": True}, "> 0.5"),
+        (3.1, {"most": 3}, ">= 0.5 and <= 3"),
+        (float("inf"), {}, ">= 0.5"),
+        (float("-inf"), {}, ">= 0.5"),
+        (float("nan"), {}, ">= 0.5"),
+    ],
+)
+def test_a_number_outside_its_limits_names_them(value: float, settings: dict[str, Any], limits: str) -> None:
+    """With the argument and the value."""
+    with pytest.raises(ValueError) as caught:
+        number("factor", value, least=0.5, **settings)
+    assert f"factor must be {limits}, got {value!r}" == str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, 1j, timedelta(seconds=1)])
+def test_what_is_no_number_is_a_type_error(value: object) -> None:
+    """Durations too."""
+    with pytest.raises(TypeError, match="factor must be a number >= 0, got "):
+        number("factor", value, least=0)
+
+
+@pytest.mark.parametrize(("value", "good"), [(0.001, True), (1, True), (0, False), (1.001, False), (-1, False)])
+def test_a_share_is_above_nothing_and_at_most_all(value: float, good: bool) -> None:
+    """Of calls, say."""
+    if good:
+        assert value == share("failure_rate", value)
+    else:
+        with pytest.raises(ValueError, match="failure_rate must be > 0 and <= 1, got "):
+            share("failure_rate", value)

@@ -5,16 +5,23 @@ import pytest
 from resilient.core.action import Action, Verdict
 from resilient.core.events import (
     AttemptFailed,
+    CallRejected,
+    Entered,
     Event,
+    FellBack,
     GaveUp,
+    Hedged,
     Panic,
     Recovered,
     Recovering,
     RecoveryFailed,
+    StateChanged,
     Succeeded,
+    TimedOut,
     Waiting,
     described,
 )
+from resilient.errors import AttemptTimeout, BulkheadFull, CircuitOpen
 
 
 class Unspeakable(Exception):
@@ -50,6 +57,20 @@ class Unspeakable(Exception):
         ),
         (Succeeded("send", 0.123456, 2), "send: succeeded at attempt 2 after 0.123 s"),
         (Panic("plugin", "call", ValueError("boom")), "plugin: caught a panic (call): ValueError: boom"),
+        (Entered("db", 0.1, "CircuitBreaker"), "db: let through by CircuitBreaker"),
+        (
+            CallRejected("db", 0.1, "CircuitBreaker", CircuitOpen("db", 4.0)),
+            "db: circuit open: call rejected by 'db'; another call makes sense in 4 s",
+        ),
+        (
+            CallRejected("Bulkhead", 0.1, "Bulkhead", BulkheadFull("", None, "limit=3 is reached")),
+            "Bulkhead: bulkhead full: call rejected: limit=3 is reached",
+        ),
+        (StateChanged("db", 0.1, "half_open", "open"), "db: circuit open (was half open)"),
+        (StateChanged("db", 0.1, "closed", "forced_open"), "db: circuit forced open (was closed)"),
+        (TimedOut("each", 0.1, AttemptTimeout(5)), "each: attempt timed out after 5 s"),
+        (Hedged("read", 0.1, 2, 0.25), "read: launched copy 2 after 0.25 s"),
+        (FellBack("read", 0.1, OSError("x")), "read: fell back, because of OSError: x"),
     ],
 )
 def test_an_event_is_one_line(event: Event, line: str) -> None:

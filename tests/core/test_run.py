@@ -14,7 +14,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.classify import Classifier
 from resilient.core.rule import Rule
 from resilient.core.run import Limit, Plan, Run, Stop, gave_up_text, remaining
-from resilient.errors import AttemptTimeout, DeadlineExceeded
+from resilient.errors import AttemptTimeout, CircuitOpen, DeadlineExceeded, Rejected
 
 RNG = Random(7)
 
@@ -349,3 +349,106 @@ def test_a_success_without_a_budget_tells_nobody() -> None:
 def test_the_note_reads_well(attempts: int, text: str) -> None:
     """Attempts, elapsed, why."""
     assert f"gave up after {text} 0.42 s: attempts exhausted" == gave_up_text(attempts, 0.42, "attempts exhausted")
+
+
+def rejected(
+    made: Plan, *errors: Exception, now: float = 0.0, outer: float | None = None
+) -> tuple[Run, Any, list[float]]:
+    """A run that was told these errors, how it stopped, and its waits."""
+    run = begun(made)
+    run.outer = outer
+    waits, stop = play(run, list(errors), now)
+    return run, stop, waits
+
+
+@pytest.mark.parametrize(
+    ("made", "action", "wait"),
+    [
+        (plan(waits=backoff.constant(2)), Action.WAIT, 7),
+        (plan(Rule(Rejected), waits=backoff.constant(2)), Action.WAIT, 7),
+        (plan(Rule(CircuitOpen, Action.RECONNECT)), Action.RECONNECT, 7),
+        (plan(Rule(Rejected, delay=3)), Action.RETRY, 3),
+        (plan(otherwise=Verdict(Action.RETRY)), Action.WAIT, 7),
+    ],
+)
+def test_a_rejection_is_waited_out(made: Plan, action: Action, wait: float) -> None:
+    """Until another call makes sense, unless a rule says another delay; to ask earlier would be hammering."""
+    run, stop, waits = rejected(made, CircuitOpen("db", 7.0))
+    assert (None, action, [wait]) == (stop, run.verdict.action, waits)
+
+
+def test_a_rejection_of_which_nobody_knows_the_end_waits_as_the_backoff_says() -> None:
+    """It is worth another try all the same."""
+    run, stop, waits = rejected(plan(waits=backoff.constant(2)), CircuitOpen("db"))
+    assert (None, Action.WAIT, "rejected", [2]) == (stop, run.verdict.action, run.verdict.category, waits)
+
+
+@pytest.mark.parametrize(
+    ("made", "by", "hint"),
+    [
+        (plan(Rule(Rejected, Action.FAIL)), "fail", None),
+        (plan(otherwise=Verdict(Action.FAIL, "mine")), "fail", None),
+        (plan(max_wait=5), "max_wait", 7),
+        (plan(timeout=6), "timeout", 7),
+        (plan(attempts=1), "attempts", 7),
+    ],
+)
+def test_a_rejection_may_end_the_call(made: Plan, by: str, hint: float | None) -> None:
+    """A rule that says FAIL, and every limit."""
+    _, stop, _ = rejected(made, CircuitOpen("db", 7.0))
+    assert (by, hint) == (stop.by, stop.hint)
+
+
+def test_an_attempt_cut_off_by_a_layer_inside_is_tried_again() -> None:
+    """As the policy's own is; one that was decided already is an error like any other."""
+    inside = AttemptTimeout(3)
+    inside.of_layer = True
+    run, stop, _ = rejected(plan(Rule(ValueError)), inside)
+    assert (None, "attempt timeout") == (stop, run.verdict.category)
+    _, stop, _ = rejected(plan(Rule(ValueError)), AttemptTimeout(3))
+    assert "fail" == stop.by
+    _, stop, _ = rejected(plan(Rule(AttemptTimeout, Action.FAIL)), inside)
+    assert "fail" == stop.by
+
+
+@pytest.mark.parametrize(
+    ("timeout", "outer", "deadline", "text"),
+    [
+        (None, None, None, "the deadline of a policy around this one"),
+        (9, None, 19, "the timeout of 9 s"),
+        (None, 15, 15, "the deadline of a policy around this one"),
+        (9, 15, 15, "the deadline of a policy around this one"),
+        (9, 19, 19, "the timeout of 9 s"),
+        (9, 30, 19, "the timeout of 9 s"),
+    ],
+)
+def test_a_run_never_outlives_those_around_it(
+    timeout: float | None, outer: float | None, deadline: float | None, text: str
+) -> None:
+    """The nearer end counts, and is named."""
+    run = begun(plan(timeout=timeout), 10.0)
+    run.outer = outer
+    assert deadline == run.deadline
+    assert text in run.late().why
+    if deadline is not None:
+        assert (False, True) == (run.overdue(deadline - 1), run.overdue(deadline))
+        stop = run.failed(OSError(), deadline - 0.5, RNG)
+        assert stop is not None
+        assert ("timeout", f"the next attempt would come after {text}") == (stop.by, stop.why)
+
+
+@given(errors=errors, outer=st.floats(0.1, 100), timeout=st.none() | st.floats(0.1, 100), took=st.floats(0, 10))
+def test_never_past_an_outer_deadline(
+    errors: list[Exception], outer: float, timeout: float | None, took: float
+) -> None:
+    """No attempt is granted that would begin at or after it."""
+    run, now = begun(plan(Rule(Exception), attempts=None, timeout=timeout)), 0.0
+    run.outer = outer
+    for error in errors:
+        now += took
+        stop = run.failed(error, now, RNG)
+        if stop is not None:
+            assert "timeout" == stop.by
+            break
+        now += run.wait
+        assert now < outer

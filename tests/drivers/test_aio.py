@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 from loops import LOOPS, run
 
-from resilient import Action, AttemptTimeout, Classifier, DeadlineExceeded, Recovery, Retry, Rule, backoff, events
+from resilient import (
+    Action,
+    AttemptTimeout,
+    Classifier,
+    DeadlineExceeded,
+    Recovery,
+    Retry,
+    Rule,
+    Timeout,
+    backoff,
+    current_deadline,
+    events,
+)
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -525,3 +537,128 @@ def test_no_wait_still_lets_others_run() -> None:
         return turns
 
     assert asyncio.run(main()) >= 9
+
+
+ASYNC_FORMS: dict[str, Callable[[Retry, Callable[..., Any]], Any]] = {
+    "function": lambda policy, call: policy(call)(),
+    "lambda": lambda policy, call: policy(lambda: call())(),
+    "call": lambda policy, call: policy.call(call),
+    "execute": lambda policy, call: _unwrapped(policy.execute(call)),
+}
+
+
+async def _unwrapped(outcome: Any) -> Any:
+    return (await outcome).unwrap()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+def test_attempts_read_when_they_must_be_over(form: str, loop: str) -> None:
+    """The nearest of its own limits and those around."""
+    seen: list[float | None] = []
+
+    async def call() -> None:
+        seen.append(current_deadline())
+        if len(seen) % 3:
+            raise OSError
+
+    async def main(outer: float) -> None:
+        async with Timeout(outer):
+            await ASYNC_FORMS[form](policy, call)
+            assert outer == current_deadline()
+
+    policy = Retry(on=OSError, timeout=10, attempt_timeout=5, backoff=backoff.constant(3))
+    for outer, expected in ((99, [5, 8, 10]), (7, [5, 7, 7])):
+        seen.clear()
+        with FakeClock():
+            run(loop, lambda: main(outer))  # noqa: B023
+            assert current_deadline() is None
+        assert expected == seen
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+def test_an_outer_deadline_ends_the_retries(form: str, loop: str) -> None:
+    """No wait goes past it."""
+
+    async def main() -> None:
+        async with Timeout(10):
+            await ASYNC_FORMS[form](Retry(on=OSError, attempts=None, backoff=backoff.constant(4)), script.call_async)
+
+    script = Script("fail")
+    with FakeClock() as clock, pytest.raises(ConnectionError) as caught:
+        run(loop, main)
+    assert ([4, 4], 3) == (clock.sleeps, script.calls)
+    assert "the deadline of a policy around this one" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("inner", ASYNC_FORMS)
+@pytest.mark.parametrize("outer", ASYNC_FORMS)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_nested_retry_is_noticed(outer: str, inner: str, nested: bool) -> None:
+    """In whatever form either is used: noted on the error, and one attempt if it should leave it to the outer one."""
+    script = Script("fail")
+    within = Retry(on=OSError, attempts=3, backoff=AT_ONCE, nested=nested)
+    around = Retry(on=OSError, attempts=2, backoff=AT_ONCE, name="outer")
+
+    async def call() -> Any:
+        return await ASYNC_FORMS[inner](within, script.call_async)
+
+    async def main() -> Any:
+        return await ASYNC_FORMS[outer](around, call)
+
+    with pytest.raises(ConnectionError) as caught:
+        asyncio.run(main())
+    assert (6 if nested else 2) == script.calls
+    text = "within attempt 2 of outer" if nested else "nested=False, within attempt 2 of outer"
+    assert caught.value.__notes__[0].endswith(f"attempts exhausted ({text})")
+    assert caught.value.__notes__[-1].endswith("attempts exhausted")
+
+
+@pytest.mark.parametrize("form", ASYNC_FORMS)
+def test_a_retry_in_a_task_of_its_own_is_within_nothing(form: str) -> None:
+    """Its stack begins with the task."""
+    script = Script("fail", 7)
+    within = Retry(on=OSError, backoff=AT_ONCE, nested=False)
+
+    async def call() -> Any:
+        async def inner() -> Any:
+            return await ASYNC_FORMS[form](within, script.call_async)
+
+        return await asyncio.create_task(inner())
+
+    async def main() -> Any:
+        return await Retry(on=OSError).call(call)
+
+    assert (7, 2) == (asyncio.run(main()), script.calls)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_recovery_is_throttled(loop: str) -> None:
+    """The leader waits, or gives up where that takes too long."""
+    with FakeClock() as clock:
+        policy = Retry(on=RECONNECT, backoff=AT_ONCE, recovery=Recovery(reconnect=Script(None), throttle=20))
+
+        async def main() -> str | None:
+            for _ in range(2):
+                assert 7 == await policy.call(Script("fail", 7).call_async)
+            assert [0, 0, 20] == clock.sleeps
+            outcome = await policy.with_(timeout=9).execute(Script("fail", 7).call_async)
+            return outcome.stopped_by
+
+        assert "timeout" == run(loop, main)
+
+
+def test_a_failure_older_than_the_last_recovery_does_not_recover_again() -> None:
+    """Generation-checked: who failed on the old connection just tries again."""
+    recovery = Recovery(reconnect=Script(None))
+    policy = Retry(on=RECONNECT, backoff=AT_ONCE, recovery=recovery)
+
+    async def fails_after_somebody_recovered() -> str:
+        if recovery.flight.generation == 0:
+            await policy.call(Script("fail", "other").call_async)
+            raise ConnectionResetError
+        return "fine"
+
+    assert "fine" == asyncio.run(policy(fails_after_somebody_recovered)())
+    assert 1 == recovery.reconnect.calls  # type: ignore[union-attr]

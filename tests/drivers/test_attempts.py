@@ -1,21 +1,23 @@
-"""The block form, and the attempt that runs now."""
+"""The attempt that runs now, found on the stack."""
 
+import _thread
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loops import run
 
 from resilient import (
     Action,
-    AttemptTimeout,
+    CircuitBreaker,
     Classifier,
-    DeadlineExceeded,
+    Pipeline,
     Recovery,
     Retry,
     Rule,
+    Timeout,
     backoff,
     current_attempt,
 )
@@ -179,23 +181,6 @@ def test_in_a_recovery_handler_no_attempt_runs(is_async: bool) -> None:
     assert [None, (1, "NoneType")] == found
 
 
-def test_a_block_may_end_in_another_context() -> None:
-    """An async generator that is closed by another task ends its block there."""
-
-    async def items() -> AsyncIterator[int]:
-        async for attempt in policy:
-            with attempt:
-                yield attempt.number
-
-    async def main() -> int:
-        stream = items()
-        number = await asyncio.create_task(anext(stream))  # type: ignore[arg-type]
-        await stream.aclose()  # type: ignore[attr-defined]
-        return number
-
-    assert 1 == asyncio.run(main())
-
-
 def test_other_threads_see_nothing() -> None:
     """A thread of its own is outside."""
     found: list[object] = []
@@ -232,153 +217,156 @@ def test_remaining_counts_down_to_the_nearer_limit() -> None:
     assert [None] == left
 
 
-def test_remaining_in_a_block() -> None:
-    """The same in the block form."""
-    with FakeClock() as clock:
-        for attempt in Retry(on=OSError, attempt_timeout=9):
-            with attempt:
-                clock.advance(4)
-                assert 5 == attempt.remaining
-
-
 def test_an_attempt_shows_its_number() -> None:
     """In a debugger it reads well."""
     assert "<Attempt 1>" == policy.call(lambda: repr(current_attempt()))
     assert "<AttemptBlock 1>" == next(repr(attempt) for attempt in policy)
 
 
-def test_a_block_ends_with_its_first_success() -> None:
-    """The loop is over, and the last error was visible on the way."""
-    met: list[tuple[int, str]] = []
-    for attempt in policy:
-        with attempt:
-            met.append((attempt.number, type(attempt.last_error).__name__))
-            if attempt.number < 3:
-                raise ConnectionError
-    assert EXPECTED == met
+def test_an_attempt_knows_the_name_of_its_policy() -> None:
+    """Empty if it has none."""
+    name = lambda: current_attempt().name  # type: ignore[union-attr]  # noqa: E731
+    assert ("send", "") == (policy.with_(name="send").call(name), policy.call(name))
 
 
-def test_a_block_may_return_and_break() -> None:
-    """Leaving the block counts as success."""
+OUTER = Retry(on=OSError, attempts=2, backoff=AT_ONCE, name="outer")
+FORMS: dict[str, Any] = {
+    "function": lambda guard, call: guard(lambda: call())(),
+    "named function": lambda guard, call: guard(call)(),
+    "call": lambda guard, call: guard.call(call),
+    "execute": lambda guard, call: guard.execute(call).unwrap(),
+    "timed": lambda guard, call: guard.with_(timeout=60)(call)(),
+    "heard": lambda guard, call: guard.with_(listeners=(lambda event: None,)).call(call),
+    "proxy": lambda guard, call: guard.proxy(Holder(call)).run(),
+    "async": lambda guard, call: asyncio.run(guard(async_of(call))()),
+    "async call": lambda guard, call: asyncio.run(guard.call(async_of(call))),
+    "async execute": lambda guard, call: asyncio.run(guard.execute(async_of(call))).unwrap(),
+    "disguised": lambda guard, call: asyncio.run(guard(lambda: async_of(call)())()),
+}
 
-    def returns() -> int:
-        for attempt in policy:
+
+class Holder:
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def run(self) -> Any:
+        return self.call()
+
+
+def notes_of(run: Any) -> list[str]:
+    with pytest.raises(ConnectionError) as caught:
+        run()
+    return caught.value.__notes__
+
+
+@pytest.mark.parametrize("inner", [name for name in FORMS if "async" not in name and name != "disguised"])
+@pytest.mark.parametrize("outer", FORMS)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_retry_within_an_attempt_of_another_is_noticed(outer: str, inner: str, nested: bool) -> None:
+    """In whatever form either is used: noted on the error, and one attempt if it should leave it to the outer one."""
+    script = Script("fail")
+    within = Retry(on=OSError, attempts=3, backoff=AT_ONCE, name="inner", nested=nested)
+    notes = notes_of(lambda: FORMS[outer](OUTER, lambda: FORMS[inner](within, script)))
+    text = "within attempt 2 of outer" if nested else "nested=False, within attempt 2 of outer"
+    assert (6 if nested else 2) == script.calls
+    assert notes[0].endswith(f"attempts exhausted ({text})")
+    assert notes[-1].endswith("attempts exhausted")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_retry_that_is_not_nested_is_not_taken_for_it(form: str) -> None:
+    """Its own driver and wrapper are no attempt around it."""
+    script = Script("fail")
+    notes = notes_of(lambda: FORMS[form](OUTER.with_(nested=False), script))
+    assert (2, True) == (script.calls, notes[0].endswith("attempts exhausted"))
+
+
+def test_a_block_within_an_attempt_is_noticed() -> None:
+    """And an attempt within a block."""
+    script = Script("fail")
+
+    def block() -> None:
+        for attempt in Retry(on=OSError, attempts=3, backoff=AT_ONCE, nested=False):
             with attempt:
-                return 7
-        raise AssertionError
+                script()
 
-    for attempt in policy:
-        with attempt:
-            break
-    assert 7 == returns()
+    assert "(nested=False, within attempt 2 of outer)" in notes_of(lambda: OUTER.call(block))[0]
+    assert 2 == script.calls
 
-
-def test_a_block_lets_exits_pass() -> None:
-    """KeyboardInterrupt leaves the block at its first attempt."""
-    with pytest.raises(KeyboardInterrupt):
-        for attempt in Retry(on=Exception):
+    def call_in_block() -> None:
+        for attempt in OUTER:
             with attempt:
-                raise KeyboardInterrupt
-    assert current_attempt() is None
+                Retry(on=OSError, nested=False).call(script)
+
+    assert "(nested=False, within attempt 2 of outer)" in notes_of(call_in_block)[0]
+    assert 4 == script.calls
 
 
-def test_forgetting_the_with_is_noticed() -> None:
-    """A loop that never enters its attempts would go on for ever."""
-    with pytest.raises(RuntimeError, match="write `with attempt:` inside the loop"):
-        for _ in policy:
-            pass
+def test_an_unnamed_policy_around_is_another_policy() -> None:
+    """The note says what it can."""
+    inner = Retry(on=OSError, attempts=1)
+    notes = notes_of(lambda: policy.call(lambda: inner.call(Script("fail"))))
+    assert "(within attempt 3 of another policy)" in notes[0]
 
 
-def test_an_iterator_is_its_own() -> None:
-    """``iter`` of the attempts gives them back, as iterators must."""
-    attempts = iter(policy)
-    assert attempts is iter(attempts)
-    later = policy.__aiter__()
-    assert later is later.__aiter__()
+def test_a_thread_that_begins_with_a_guarded_call_is_within_nothing() -> None:
+    """The search ends at the bottom of the stack."""
+    outcomes: list[object] = []
+    over = threading.Event()
+
+    def note(event: object) -> None:
+        outcomes.append(event)
+        over.set()
+
+    def fail() -> None:
+        sys.settrace(threading.gettrace())  # coverage follows threads of the threading module only
+        raise OSError
+
+    guarded = Retry(on=OSError, attempts=1, nested=False, listeners=(note,))
+    _thread.start_new_thread(guarded.execute, (fail,))
+    over.wait()
+    assert "(nested" not in str(outcomes[0])
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_a_block_in_a_coroutine_is_cut_off(loop: str) -> None:
-    """attempt_timeout ends the block and tries again."""
-    met: list[int] = []
+def test_recursion_is_nesting_too() -> None:
+    """One policy within an attempt of itself."""
+    script = Script("fail")
 
-    async def main() -> None:
-        async for attempt in Retry(on=OSError, attempts=3, attempt_timeout=5, backoff=AT_ONCE):
-            with attempt:
-                met.append(attempt.number)
-                if attempt.number < 3:
-                    await clock.asleep(99)
+    @OUTER
+    def descend(depth: int) -> None:
+        if depth:
+            descend(depth - 1)
+        script()
 
-    with FakeClock() as clock:
-        run(loop, main)
-        assert ([1, 2, 3], 10.0) == (met, clock.now())
+    assert "(within attempt 2 of outer)" in notes_of(lambda: descend(1))[0]
+    assert 4 == script.calls
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_a_block_cut_off_for_good_raises_the_policys_error(loop: str) -> None:
-    """AttemptTimeout after the last attempt, DeadlineExceeded at the deadline, with the cause."""
-
-    async def main(settings: dict[str, Any]) -> None:
-        async for attempt in Retry(on=OSError, backoff=AT_ONCE, **settings):
-            with attempt:
-                if attempt.number == 1:
-                    raise OSError("first")
-                await clock.asleep(99)
-
-    with FakeClock() as clock:
-        with pytest.raises(AttemptTimeout):
-            run(loop, lambda: main({"attempts": 2, "attempt_timeout": 5}))
-        with pytest.raises(DeadlineExceeded) as caught:
-            run(loop, lambda: main({"timeout": 7}))
-    assert "first" == str(caught.value.__cause__)
-
-
-def test_a_block_that_recovered_too_long_gives_its_error_back() -> None:
-    """If recovery outlasts the timeout, the loop raises what the block raised, sync and async."""
+def test_a_recovery_handler_is_within_no_attempt() -> None:
+    """What it guards may try again."""
+    ping = Script("fail", "pong")
+    inner = Retry(on=OSError, backoff=AT_ONCE, nested=False)
     on = Classifier(Rule(OSError, Action.RECONNECT))
-
-    async def main() -> None:
-        async for attempt in slow:
-            with attempt:
-                raise ConnectionResetError("mine")
-
-    with FakeClock() as clock:
-        slow = Retry(on=on, timeout=5, backoff=AT_ONCE, recovery=Recovery(reconnect=lambda: clock.advance(6)))
-        with pytest.raises(ConnectionResetError, match="mine"):
-            for attempt in slow:
-                with attempt:
-                    raise ConnectionResetError("mine")
-        with pytest.raises(ConnectionResetError, match="mine"):
-            asyncio.run(main())
+    recovery = Recovery(reconnect=lambda: inner.call(ping))
+    assert 7 == Retry(on=on, backoff=AT_ONCE, recovery=recovery).call(Script("fail", 7))
+    assert 2 == ping.calls
 
 
-def test_a_rejected_result_that_recovered_too_long_ends_the_block() -> None:
-    """Without an error there is none to give back: the loop ends."""
-    on = Classifier(Rule.result(lambda value: value is None, Action.RECONNECT))
-    with FakeClock() as clock:
-        slow = Retry(on=on, timeout=5, backoff=AT_ONCE, recovery=Recovery(reconnect=lambda: clock.advance(6)))
-        with pytest.raises(StopIteration):
-            attempts: Iterator[Any] = iter(slow)
-            with next(attempts) as attempt:
-                attempt.set_result(None)
-            next(attempts)
+def test_a_stream_may_be_nested_too() -> None:
+    """It is opened within an attempt."""
+    script = Script("fail")
 
-        async def main() -> int:
-            turns = 0
-            async for attempt in slow:
-                with attempt:
-                    turns += 1
-                    attempt.set_result(None)
-            return turns
+    @Retry(on=OSError, backoff=AT_ONCE, streaming=True, nested=False)
+    def stream() -> Iterator[Any]:
+        yield script()
 
-        assert 1 == asyncio.run(main())
+    assert "(nested=False, within attempt 2 of outer)" in notes_of(lambda: OUTER.call(lambda: list(stream())))[0]
+    assert 2 == script.calls
 
 
-def test_set_result_is_judged() -> None:
-    """A rejected result means another turn."""
-    script = Script(None, None, 7)
-    for attempt in Retry(on=Classifier(Rule.result(lambda value: value is None)), backoff=AT_ONCE):
-        with attempt:
-            value = script()
-            attempt.set_result(value)
-    assert (7, 3) == (value, script.calls)
+def test_layers_of_a_pipeline_are_nested() -> None:
+    """Whatever lies between them."""
+    script = Script("fail")
+    layers = Pipeline(OUTER, CircuitBreaker(), Timeout(60), policy.with_(nested=False))
+    assert "(nested=False, within attempt 2 of outer)" in notes_of(lambda: layers.call(script))[0]
+    assert 2 == script.calls

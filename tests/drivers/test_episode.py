@@ -1,13 +1,17 @@
 """What all drivers share: events, notes, names, switches."""
 
+import asyncio
 import functools
 import logging
 from typing import Any
 
 import pytest
 
-from resilient import Action, Classifier, Recovery, Retry, Rule, backoff, events
-from resilient.drivers.episode import Episode, name_of, outer_cut
+from resilient import Action, AttemptTimeout, Classifier, Recovery, Retry, Rule, backoff, events
+from resilient.drivers.attempts import Attempt
+from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.episode import MOST_NOTES, Episode, called, enclosing_attempt, is_ours, name_of, outer_cut
+from resilient.drivers.wrap import OF_FIRST
 from resilient.testing import FakeClock, Script, fast_retries, no_retries
 
 ONE = backoff.constant(1)
@@ -227,3 +231,193 @@ def test_an_attempt_with_its_own_limit_knows_when_it_began() -> None:
         episode = Episode(Retry(on=OSError, attempt_timeout=5), "call")
         clock.advance(3)
         assert (0, 3.0) == (episode.begins(), episode.began)
+
+
+def test_a_deadline_around_is_never_outlived() -> None:
+    """Neither by the call nor by an attempt of it."""
+    with FakeClock() as clock:
+        DEADLINE.set(7.0)
+        timed = Episode(Retry(on=OSError, timeout=10, attempt_timeout=5), "call")
+        assert (7.0, 5.0, 7.0) == (timed.deadline, timed.attempt_deadline(), timed.time_left())
+        clock.advance(4)
+        timed.begins()
+        assert (7.0, 3.0) == (timed.attempt_deadline(), timed.time_left())
+        clock.advance(9)
+        assert 0.0 == timed.time_left()
+        assert timed.too_late(OSError())
+        untimed = Episode(Retry(on=OSError), "call")
+        assert (7.0, False, None) == (untimed.deadline, untimed.short, untimed.limited())
+        DEADLINE.set(None)
+        assert Episode(Retry(on=OSError), "call").time_left() is None
+
+
+def test_a_call_gives_up_where_the_deadline_around_comes_first() -> None:
+    """And the note says whose it was."""
+    with FakeClock():
+        DEADLINE.set(7.0)
+        outcome = Retry(on=OSError, timeout=60, backoff=backoff.constant(4)).execute(Script("fail"))
+    assert ("timeout", 2) == (outcome.stopped_by, outcome.attempts)
+    assert outcome.error is not None
+    assert "the next attempt would come after the deadline of a policy around this one" in outcome.error.__notes__[0]
+
+
+def test_a_retry_within_an_attempt_the_stack_does_not_show() -> None:
+    """It is told of it, notes it, and makes one attempt if it should."""
+    around = Attempt(Retry(on=OSError, name="outer"), 2, None, None, None)
+    for nested, attempts, text in ((True, 5, ""), (False, 1, "nested=False, ")):
+        episode, error = Episode(Retry(on=OSError, nested=nested), "call"), KeyError("k")
+        episode.lies_within(around)
+        assert attempts == episode.attempts
+        episode.attempt_failed(error)
+        assert f"classified as FAIL ({text}within attempt 2 of outer)" in error.__notes__[0]
+
+
+def test_the_stack_shows_the_attempt_around() -> None:
+    """None outside of any."""
+    policy = Retry(on=OSError, name="outer")
+    found = policy.call(lambda: enclosing_attempt(Retry(on=OSError)))
+    assert found is not None
+    assert (1, "outer") == (found.number, found.name)
+    assert enclosing_attempt(policy) is None
+
+
+def test_an_attempt_timeout_of_a_layer_is_decided_once() -> None:
+    """A Retry further out takes it for any other error."""
+    error = AttemptTimeout(5)
+    error.of_layer = True
+    episode = Episode(Retry(on=KeyError, attempts=2), "call")
+    assert [True, False] == [episode.attempt_failed(error), episode.attempt_failed(error)]
+    assert not error.of_layer
+    assert not Episode(Retry(on=KeyError), "call").attempt_failed(error)
+
+
+def test_a_recovery_is_throttled() -> None:
+    """The leader waits, unless waits are off, or gives up where it is too late for that."""
+    on = Classifier(Rule(OSError, Action.RECONNECT))
+    with FakeClock() as clock:
+        recovery = Recovery(reconnect=Script(None), throttle=20)
+        policy = Retry(on=on, backoff=ONE, recovery=recovery)
+        for play in (policy.call, lambda script: asyncio.run(policy.call(script.call_async))):
+            assert 7 == play(Script("fail", 7))
+        assert [1, 1, 19] == clock.sleeps
+        hurried = policy.with_(timeout=9).execute(Script("fail", 7))
+        assert "timeout" == hurried.stopped_by
+        with fast_retries():
+            assert 7 == policy.call(Script("fail", 7))
+        assert 7 == policy.with_(backoff=backoff.constant(30)).call(Script("fail", 7))
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_whoever_is_told_of_a_success_also_hears_of_the_first(join: bool) -> None:
+    """Only a late one is an event."""
+    heard: list[events.Event] = []
+    episode = Episode(Retry(on=OSError, listeners=(heard.append,)), "call")
+    if join:
+        episode.attempt_failed(OSError())
+    episode.attempt_succeeded()
+    assert join is any(isinstance(event, events.Succeeded) for event in heard)
+
+
+def test_a_short_episode_learns_plain_errors() -> None:
+    """Only where nobody listens and nothing limits it."""
+    logging.disable(logging.CRITICAL)
+    try:
+        policy = Retry(on=OSError, backoff=backoff.constant(0))
+        episode = Episode(policy, "call")
+        assert episode.short
+        assert not episode.repeats(BrokenPipeError())
+        assert episode.attempt_failed(BrokenPipeError())
+        assert episode.repeats(BrokenPipeError())
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_call_of_its_first_argument_goes_by_that_ones_name() -> None:
+    """Whatever calls it."""
+
+    def invoke(fn: Any) -> Any:
+        return fn()
+
+    setattr(invoke, OF_FIRST, True)
+    assert ("heard_by", "test_a_call_of_its_first_argument_goes_by_that_ones_name.<locals>.invoke") == (
+        name_of(functools.partial(invoke, heard_by)), name_of(invoke)
+    )  # fmt: skip
+
+
+def test_our_frames_are_known_by_their_globals() -> None:
+    """Drivers, policies and wrappers; not the user's."""
+    ours = Retry(on=OSError)(heard_by)
+    assert [True, True, True, False, False] == [
+        is_ours(namespace)
+        for namespace in (
+            Episode.__init__.__globals__,
+            {"__name__": "resilient.policies.retry"},
+            ours.__globals__,
+            {"__name__": "resilient.testing"},
+            {},
+        )
+    ]
+
+
+def test_no_frame_of_ours_is_left_on_an_error() -> None:
+    """Neither where listeners keep it nor where the caller gets it."""
+    heard: list[events.Event] = []
+
+    def fail() -> None:
+        raise OSError
+
+    error = Retry(on=OSError, attempts=2, backoff=ONE, listeners=(heard.append,)).execute(fail).error
+    assert error is not None
+    assert error.__traceback__ is not None
+    assert "fail" == error.__traceback__.tb_frame.f_code.co_name
+
+
+def test_where_nobody_listens_nothing_is_told() -> None:
+    """Neither of failures, nor of a recovery that failed, nor of the end."""
+    logging.disable(logging.CRITICAL)
+    try:
+        on = Classifier(Rule(OSError, Action.RECONNECT))
+        for settings in ({}, {"recovery": Recovery(reconnect=Script(KeyError("k")))}):
+            policy = Retry(on=on, attempts=2, backoff=backoff.constant(0), **settings)  # type: ignore[arg-type]
+            with pytest.raises(ConnectionError):
+                policy.call(Script("fail"))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_a_call_that_begins_with_its_episode_is_told_to_the_budget() -> None:
+    """One that began before told it then."""
+    budget = Budget()
+    policy = Retry(on=OSError, budget=budget)
+    Episode(policy, "call")
+    Episode(policy, "call", 3.0)
+    assert 1 == budget.calls
+
+
+def test_an_episode_within_another_makes_one_attempt_if_it_should() -> None:
+    """As the stack shows it."""
+    inner = Retry(on=OSError, nested=False)
+    assert (1, 5) == (
+        Retry(on=OSError).call(lambda: Episode(inner, "call").attempts),
+        Episode(inner, "call").attempts,
+    )
+
+
+def test_what_a_call_calls() -> None:
+    """Itself, or its first argument if that is what it is for."""
+
+    def invoke(fn: Any) -> Any:
+        return fn()
+
+    setattr(invoke, OF_FIRST, True)
+    assert (len, heard_by) == (called(len, (3,)), called(invoke, (heard_by,)))
+
+
+def test_a_result_rejected_to_the_end_carries_no_note() -> None:
+    """There is no error to carry it; an error that carries enough of them takes no more."""
+    rejecting = Episode(Retry(on=Classifier(Rule.result(lambda value: True)), attempts=1), "call")
+    assert not rejecting.attempt_returned(7)
+    error = OSError()
+    for _ in range(2 * MOST_NOTES):
+        Episode(Retry(on=OSError, attempts=1), "call").attempt_failed(error)
+    assert MOST_NOTES == len(error.__notes__)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resilient import Action, Classifier, Recovery, Retry, Rule, backoff, events, retry
+from resilient import Action, Classifier, Recovery, Retry, Rule, Timeout, backoff, current_deadline, events, retry
 from resilient.drivers import sync
 from resilient.drivers.episode import MOST_NOTES
 from resilient.testing import FakeClock, Script
@@ -338,3 +338,136 @@ def test_begin_watches_from_the_first_attempt_if_it_must() -> None:
     """With result rules even the first attempt is judged."""
     policy = Retry(on=Classifier(Rule.result(lambda value: value < 3)), backoff=AT_ONCE)
     assert 3 == sync.begin(policy, Script(1, 2, 3), (), {})
+
+
+def test_attempts_read_when_they_must_be_over() -> None:
+    """From the first on, decorated or called; the nearest of its own limits and those around."""
+    for form in (guarded_function, guarded_call, guarded_outcome, guarded_block):
+        seen: list[float | None] = []
+
+        def call() -> None:
+            seen.append(current_deadline())
+            if len(seen) % 3:
+                raise OSError
+
+        with FakeClock():
+            policy = Retry(on=OSError, timeout=10, attempt_timeout=5, backoff=backoff.constant(3))
+            form(policy, call)
+            assert current_deadline() is None
+            assert [5, 8, 10] == seen
+        seen.clear()
+        with FakeClock(), Timeout(7):
+            form(policy, call)
+            assert [5, 7, 7] == seen
+
+
+def test_an_outer_deadline_ends_the_retries() -> None:
+    """No wait goes past it, whatever the policy's own limits."""
+    for form in (guarded_function, guarded_call, guarded_outcome, guarded_block):
+        with FakeClock() as clock, Timeout(10):
+            script = Script("fail")
+            with pytest.raises(ConnectionError) as caught:
+                form(Retry(on=OSError, attempts=None, backoff=backoff.constant(4)), script)
+            assert ([4, 4], 3) == (clock.sleeps, script.calls)
+        assert "the deadline of a policy around this one" in caught.value.__notes__[0]
+
+
+def test_a_recovery_is_throttled() -> None:
+    """The leader waits, or gives up where that takes too long."""
+    with FakeClock() as clock:
+        policy = Retry(on=RECONNECT, backoff=AT_ONCE, recovery=Recovery(reconnect=Script(None), throttle=20))
+        assert (7, 7) == (policy.call(Script("fail", 7)), policy.call(Script("fail", 7)))
+        assert [0, 0, 20] == clock.sleeps
+        assert "timeout" == policy.with_(timeout=9).execute(Script("fail", 7)).stopped_by
+
+
+def test_a_nested_retry_makes_one_attempt_if_it_should() -> None:
+    """And the note says so; otherwise it says within which attempt."""
+    for nested, calls, text in ((True, 6, "(within"), (False, 2, "(nested=False, within")):
+        script = Script("fail")
+        inner = Retry(on=OSError, attempts=3, backoff=AT_ONCE, nested=nested)(script)
+        with pytest.raises(ConnectionError) as caught:
+            Retry(on=OSError, attempts=2, backoff=AT_ONCE, name="outer").call(inner)
+        assert calls == script.calls
+        assert f"attempts exhausted {text} attempt 2 of outer)" in "".join(caught.value.__notes__)
+
+
+def test_a_step_may_be_of_the_calls_first_argument() -> None:
+    """It is told of that, with the other arguments; also if there is an error."""
+    told: list[object] = []
+
+    def step(policy: object, call: Any, given: object, args: Any, kwargs: Any, *, started: float) -> object:
+        told.append((policy, call.args, given, args, kwargs, started))
+        return call(*args, **kwargs)
+
+    error = OSError()
+    assert 7 == sync.of_first(step)(POLICY, lambda fn, text: fn(text), error, (int, "7"), {}, started=3.0)
+    assert [(POLICY, (int,), error, ("7",), {}, 3.0)] == told
+
+
+POLICY: Any = Retry(on=OSError)
+
+
+def test_a_coroutine_that_comes_from_a_plain_call_goes_on_under_the_async_driver() -> None:
+    """At the first attempt, and at a later one."""
+    import asyncio
+
+    for outcomes in ((7,), ("fail", 7)):
+        script = Script(*outcomes)
+        assert 7 == asyncio.run(sync.begin(POLICY.with_(backoff=AT_ONCE), script.call_async, (), {}))
+        assert len(outcomes) == script.calls
+
+
+class Budget:
+    """One that counts what it hears."""
+
+    available = 5.0
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def called(self, now: float) -> None:
+        self.heard.append("called")
+
+    def failed(self, now: float) -> None:
+        self.heard.append("failed")
+
+    def acquire(self, now: float, timed_out: bool) -> float | None:
+        self.heard.append("acquire")
+        return 5.0
+
+    def succeeded(self, now: float, price: float | None) -> None:
+        self.heard.append(f"succeeded {price}")
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"timeout": 60}, {"recovery": Recovery()}], ids=["plain", "timed", "recovers"]
+)
+@pytest.mark.parametrize("form", [guarded_function, guarded_call, guarded_outcome, guarded_block])
+def test_a_budget_hears_of_each_call_once(form: Callable[..., object], settings: dict[str, Any]) -> None:
+    """When it begins, and how it ends."""
+    for script, expected in (
+        (Script(7), ["called", "succeeded None"]),
+        (Script("fail", 7), ["called", "failed", "acquire", "succeeded 5.0"]),
+        (Script(KeyError("k")), ["called"]),
+    ):
+        budget = Budget()
+        try:
+            form(Retry(on=OSError, backoff=AT_ONCE, budget=budget, **settings), script)
+        except KeyError:
+            pass
+        assert expected == budget.heard
+
+
+def test_a_coroutine_that_comes_only_later_goes_on_too() -> None:
+    """What failed before it even gave one."""
+    import asyncio
+
+    script, later = Script("fail", None), Script("fail", 7)
+
+    def sometimes() -> Any:
+        script()
+        return later.call_async()
+
+    assert 7 == asyncio.run(POLICY.with_(backoff=AT_ONCE).call(sometimes))
+    assert (3, 2) == (script.calls, later.calls)

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient import retry
-from resilient.drivers.wrap import Kind, kind_of
+from resilient.drivers.wrap import (
+    POLICY,
+    Kind,
+    kind_of,
+    wrap_admitted,
+    wrap_eager,
+    wrap_gated,
+    wrap_rescued,
+    wrap_scoped,
+)
 
 SENTINEL = object()
 guard = retry(on=OSError, attempts=2)
@@ -234,3 +243,172 @@ def test_tracebacks_show_the_function_by_name() -> None:
     except ValueError as error:
         names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     assert ["test_tracebacks_show_the_function_by_name", "outer", "settle", "outer", "inner"] == names
+
+
+class Book:
+    """A gate, either form, that notes what it is told."""
+
+    def __init__(self, *, joins: bool = False) -> None:
+        self.joins = joins
+        self.story: list[Any] = []
+
+    def enter(self) -> str:
+        self.story.append("enter")
+        return "ticket"
+
+    def enter_soon(self) -> str:
+        self.story.append("enter soon")
+        return "ticket"
+
+    def ready(self) -> str | None:
+        return None if self.joins else self.enter()
+
+    async def join(self) -> str:
+        self.story.append("join")
+        return "ticket"
+
+    def passed(self, ticket: str, value: object) -> None:
+        self.story.append(("passed", ticket, value))
+
+    def failed(self, ticket: str, error: BaseException) -> None:
+        self.story.append(("failed", ticket, type(error)))
+
+    def forgotten(self, ticket: str) -> None:
+        self.story.append(("forgotten", ticket))
+
+
+def give(value: object, *, more: int = 0) -> object:
+    """Gives or raises."""
+    if isinstance(value, type) and issubclass(value, BaseException):
+        raise value
+    return value
+
+
+async def give_async(value: object, *, more: int = 0) -> object:
+    """Gives or raises."""
+    return give(value, more=more)
+
+
+def ends(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What a call gives, or the class of what it raises."""
+    try:
+        value = call(*args, **kwargs)
+        return asyncio.run(value) if inspect.iscoroutine(value) else value
+    except BaseException as error:
+        return type(error)
+
+
+GATED = [
+    (give, Kind.SYNC, False, "enter"),
+    (give, Kind.EITHER, False, "enter soon"),
+    (give_async, Kind.ASYNC, False, "enter"),
+    (give_async, Kind.ASYNC, True, "join"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "joins", "entered"), GATED)
+def test_a_gate_gets_its_ticket_back_with_what_became_of_the_call(
+    call: Callable[..., Any], kind: Kind, joins: bool, entered: str
+) -> None:
+    """Whatever that is; the arguments and the signature are the call's own."""
+    book = Book(joins=joins)
+    gated = wrap_gated(call, book, kind=kind)
+    assert [7, KeyError, KeyboardInterrupt] == [
+        ends(gated, value, more=1) for value in (7, KeyError, KeyboardInterrupt)
+    ]
+    assert [
+        *(entered, ("passed", "ticket", 7)),
+        *(entered, ("failed", "ticket", KeyError)),
+        *(entered, ("failed", "ticket", KeyboardInterrupt)),
+    ] == book.story
+    assert inspect.signature(call) == inspect.signature(gated)
+
+
+def test_a_coroutine_is_adopted_and_its_ticket_forgotten() -> None:
+    """It will have one of its own when it is awaited."""
+    book = Book()
+    gated = wrap_gated(lambda value: give_async(value), book, kind=Kind.EITHER, adopt=lambda coroutine: coroutine)
+    assert 7 == ends(gated, 7)
+    assert ["enter soon", ("forgotten", "ticket")] == book.story
+
+
+@pytest.mark.parametrize(("call", "kind", "joins", "entered"), [case for case in GATED if case[1] is not Kind.EITHER])
+def test_a_gate_that_hears_nothing_only_lets_through(
+    call: Callable[..., Any], kind: Kind, joins: bool, entered: str
+) -> None:
+    """Nothing comes back."""
+    book = Book(joins=joins)
+    admitted = wrap_admitted(call, book, kind=kind)
+    assert [7, KeyError] == [ends(admitted, 7, more=1), ends(admitted, KeyError)]
+    assert [entered, entered] == book.story
+    assert inspect.signature(call) == inspect.signature(admitted)
+
+
+def test_a_scope_is_left_however_the_call_ends() -> None:
+    """With its ticket."""
+    left: list[object] = []
+    scoped = wrap_scoped(give, lambda: "ticket", left.append)
+    assert [7, KeyError, SystemExit] == [ends(scoped, value) for value in (7, KeyError, SystemExit)]
+    assert ["ticket"] * 3 == left
+    assert inspect.signature(give) == inspect.signature(scoped)
+
+
+@pytest.mark.parametrize("kind", [Kind.SYNC, Kind.EITHER])
+@pytest.mark.parametrize("value", [7, KeyError, SystemExit])
+def test_the_limit_of_a_first_attempt_is_taken_off_before_anything_else(kind: Kind, value: object) -> None:
+    """However it ends: what rescues it makes its own."""
+    story: list[object] = []
+
+    def call(value: object) -> object:
+        story.append("call")
+        return give(value)
+
+    def rescue(policy: object, call: object, error: Exception, args: Any, kwargs: Any, *, started: float) -> str:
+        story.append(("rescued", policy, type(error), args, kwargs, started))
+        return "rescued"
+
+    guarded = wrap_rescued(
+        call, rescue, "policy", kind=kind, facts={"started": "now()"}, names={"now": lambda: 5.0},
+        limit=lambda started: story.append(("limit", started)) or "token",  # type: ignore[func-returns-value]
+        unlimit=lambda token: story.append(("unlimit", token)),
+    )  # fmt: skip
+    expected = {7: 7, KeyError: "rescued", SystemExit: SystemExit}[value]  # type: ignore[index]
+    assert expected == ends(guarded, value)
+    rescued = [("rescued", "policy", KeyError, (KeyError,), {}, 5.0)] if value is KeyError else []
+    assert [("limit", 5.0), "call", ("unlimit", "token"), *rescued] == story
+
+
+def test_wrappers_that_are_no_attempt_are_ours_all_the_same() -> None:
+    """Tracebacks and searches pass over them."""
+    guarded: Any = wrap_scoped(give, lambda: None, lambda ticket: None)
+    assert "resilient.drivers.wrapped" == guarded.__globals__["__name__"]
+    assert POLICY not in guarded.__globals__
+
+
+def test_wrappers_of_wrappers_compile_too() -> None:
+    """Names of ours in the layer below collide with none above."""
+    book = Book()
+    layered: Any = give
+    for _ in range(4):
+        layered = wrap_scoped(wrap_gated(layered, book, kind=Kind.SYNC), lambda: 1, lambda ticket: None)
+    assert (7, 8) == (layered(7, more=1), len(book.story))
+
+
+def test_a_partial_goes_by_the_name_of_its_function() -> None:
+    """Unless it has one of its own."""
+    named: Any = functools.partial(give, 7)
+    assert "give" == guard(named).__name__
+    assert "give" == guard(functools.partial(named)).__name__
+    named.__name__ = "own"
+    assert "own" == guard(named).__name__
+
+
+@pytest.mark.parametrize("kind", [Kind.SYNC, Kind.EITHER, Kind.ASYNC])
+def test_a_whole_call_may_be_handed_over(kind: Kind) -> None:
+    """With its arguments, positional ones by position."""
+
+    async def run_async(args: Any, kwargs: Any) -> Any:
+        return args, kwargs
+
+    run = run_async if kind is Kind.ASYNC else lambda args, kwargs: (args, kwargs)
+    assert ((7,), {"more": 1}) == ends(wrap_eager(give, run, kind=kind), 7, more=1)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resilient import Action, Verdict, events
+from resilient import Action, AttemptTimeout, CircuitOpen, Verdict, events
 from resilient.observe import log
 
 
@@ -23,6 +23,14 @@ from resilient.observe import log
         (events.GaveUp("send", 0.1, 1, "fail", "why", OSError()), logging.INFO),
         (events.GaveUp("send", 0.1, 3, "attempts", "why", OSError()), logging.WARNING),
         (events.Panic("plugin", "call", ValueError()), logging.ERROR),
+        (events.Entered("db", 0.1, "Timeout"), logging.DEBUG),
+        (events.CallRejected("db", 0.1, "CircuitBreaker", CircuitOpen("db", 4.0)), logging.DEBUG),
+        (events.StateChanged("db", 0.1, "closed", "open"), logging.WARNING),
+        (events.StateChanged("db", 0.1, "half_open", "closed"), logging.INFO),
+        (events.StateChanged("db", 0.1, "closed", "forced_open"), logging.INFO),
+        (events.TimedOut("each", 0.1, AttemptTimeout(5)), logging.INFO),
+        (events.Hedged("read", 0.1, 2, 0.25), logging.INFO),
+        (events.FellBack("read", 0.1, OSError()), logging.INFO),
     ],
 )
 def test_each_event_is_one_line_at_its_level(event: events.Event, level: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -44,7 +52,12 @@ def test_a_panic_is_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) 
 
 def test_levels_are_those_of_the_logging_module() -> None:
     """Written as numbers, because logging may not be loaded."""
-    assert (logging.INFO, logging.WARNING, logging.ERROR) == (log.INFO, log.WARNING, log.ERROR)
+    assert [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR] == [
+        log.DEBUG,
+        log.INFO,
+        log.WARNING,
+        log.ERROR,
+    ]
 
 
 def program(text: str) -> subprocess.CompletedProcess[str]:
