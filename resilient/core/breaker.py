@@ -311,6 +311,9 @@ class Breaker:
         after = MOVES[before, event]
         if after is not before:
             self.moved.append((before, after))
+        # In this order: who reads the generation first, and that all are admitted after it, has a ticket of a state
+        # in which they are, without a lock.
+        self.admits_all = False
         self.generation += 1
         self._enter(after, now)
 

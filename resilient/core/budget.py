@@ -21,7 +21,11 @@ __all__ = ["Budget", "Quota", "Ratio", "Tokens"]
 
 @runtime_checkable
 class Budget(Protocol):
-    """Shared by many calls and threads; limits how many retries they make together."""
+    """Shared by many calls and threads; limits how many retries they make together.
+
+    A budget may say ``heeds_calls = False`` or ``heeds_successes = False``: then it is not told of calls that begin, or
+    of first attempts that succeed, and no clock is read for its sake.
+    """
 
     @property
     def available(self) -> float:

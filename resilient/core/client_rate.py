@@ -15,6 +15,7 @@ Source: botocore retries/adaptive.py, bucket.py, throttling.py; smithy-rs client
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from math import cbrt, inf
 
 __all__ = ["ClientRate", "ClientRateMetrics", "Cubic"]
@@ -97,13 +98,18 @@ class ClientRate:
         capacity: most tokens that can be saved up.
         measured_rate: responses per second, smoothed.
         cubic: the curve that the fill rate follows.
+        quiet_from: from this instant
+        quiet_until: to this one a response that is no throttle only needs to be ticked off, ``next(rate.ticks)``,
+            without a lock: nothing is limited, and it is counted at the next step. The fill rate does not grow with
+            it, which nobody asks for before the first throttle.
+        ticks: of such responses.
 
     Source: see the module; all defaults are the same in both.
     """
 
     __slots__ = (
-        "_count", "_from", "_latest", "_tokens", "capacity", "cubic", "enabled", "fill_rate", "headroom", "interval",
-        "measured_rate", "min_capacity", "min_fill_rate", "smooth",
+        "_count", "_latest", "_ticked", "_tokens", "capacity", "cubic", "enabled", "fill_rate", "headroom", "interval",
+        "measured_rate", "min_capacity", "min_fill_rate", "quiet_from", "quiet_until", "smooth", "ticks",
     )  # fmt: skip
 
     def __init__(
@@ -129,7 +135,10 @@ class ClientRate:
         self.measured_rate = 0.0
         self._tokens = 0.0
         self._count = 0
-        self._from = 0.0  # where the interval began in which responses are being counted
+        self.quiet_from = 0.0  # where the interval began in which responses are being counted
+        self.quiet_until = -inf
+        self.ticks = count()
+        self._ticked = 0
         self._latest = inf  # of the steps: the first is far behind, as on another clock
 
     @property
@@ -173,6 +182,7 @@ class ClientRate:
             self._set_rate(self.cubic.throttled(now, rate))
         else:
             self._set_rate(self.cubic.grown(now))
+        self.quiet_until = -inf if self.enabled else self.quiet_from + self.interval
 
     def metrics(self) -> ClientRateMetrics:
         """The rates as of the last step."""
@@ -189,13 +199,15 @@ class ClientRate:
 
     def _measure(self, now: float) -> None:
         """Counts a response; an interval that is over goes into the moving average."""
-        self._count += 1
+        ticks = next(self.ticks)
+        self._count += 1 + ticks - self._ticked
+        self._ticked = ticks + 1
         began = now // self.interval * self.interval
-        if began > self._from:
-            rate = self._count / (began - self._from)
+        if began > self.quiet_from:
+            rate = self._count / (began - self.quiet_from)
             self.measured_rate = rate * self.smooth + self.measured_rate * (1.0 - self.smooth)
             self._count = 0
-            self._from = began
+            self.quiet_from = began
 
     def _refill(self, now: float) -> float:
         """Adds the tokens since the last step; the instant of this one, which is never before that."""
@@ -212,6 +224,7 @@ class ClientRate:
     def _begin(self, now: float) -> float:
         """Time starts here: rates and tokens stay, what is counted or grows in time begins anew."""
         self._latest = self.cubic.since = now
-        self._from = now // 1.0  # at the whole second, as published
+        self.quiet_from = now // 1.0  # at the whole second, as published
+        self._ticked = next(self.ticks) + 1
         self._count = 0
         return now

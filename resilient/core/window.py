@@ -118,6 +118,17 @@ class TimeWindow:
             bucket.slow += 1
             self.slow += 1
 
+    def add_successes(self, now: float, count: int) -> None:
+        """Counts so many calls, > 0, that ended at ``now`` and neither failed nor were slow."""
+        self.add(now, False, False)
+        self._newest.calls += count - 1
+        self.calls += count - 1
+
+    @property
+    def settled_until(self) -> float:
+        """Until when its counts stay as they are unless something is added; infinite if there are none."""
+        return self._until if self._buckets else math.inf
+
     def expire(self, now: float) -> None:
         """Forgets what is older than the window."""
         buckets = self._buckets

@@ -338,12 +338,16 @@ class PacedGate(_Gate):
         return True
 
     def passed(self, ticket: bool, value: object) -> None:
-        self._responded(throttled=False)
+        machine, now = self.machine, CLOCK.get().now()
+        if machine.quiet_from <= now < machine.quiet_until:
+            next(machine.ticks)
+        else:
+            self._responded(now, throttled=False)
 
     def failed(self, ticket: bool, error: BaseException) -> None:
         throttled = self._said(error)
         if throttled is not None:
-            self._responded(throttled=throttled)
+            self._responded(CLOCK.get().now(), throttled=throttled)
 
     def forgotten(self, ticket: bool) -> None:
         if ticket:
@@ -393,8 +397,7 @@ class PacedGate(_Gate):
             raise reject(RateLimited(self._name, wait, why), "AdaptiveRate", self._listeners)
         return wait
 
-    def _responded(self, *, throttled: bool) -> None:
-        now = CLOCK.get().now()
+    def _responded(self, now: float, *, throttled: bool) -> None:
         self._acquire()
         try:
             self.machine.responded(now, throttled)

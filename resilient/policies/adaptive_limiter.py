@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypedDict, Unpack, get_args
 
 from resilient.core.classify import classifier_of
-from resilient.core.concurrency import Algorithm, Concurrency, ConcurrencyMetrics
+from resilient.core.concurrency import Algorithm, ConcurrencyMetrics
 from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.vegas import Vegas
-from resilient.drivers.adaptive import ConcurrencyGate
+from resilient.drivers.adaptive import ConcurrencyGate, SharedConcurrency
 from resilient.drivers.circuit import Chance
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
@@ -45,6 +45,8 @@ class AdaptiveLimiter(GatePolicy, Stateful):
     The limit grows while calls are as fast as ever, and shrinks when they get slower (``"gradient"``, ``"vegas"``) or
     are dropped (all three). Unlike the original, every algorithm heeds drops: Netflix's Gradient2 lets the limit climb
     while calls time out. A call that raised something else, or was cancelled, says nothing: put a ``Timeout`` inside.
+    Every call is timed that begins while half of the limit or more is made use of; of the others, which move no limit
+    unless they are dropped, one in sixteen.
 
     Args:
         algorithm: "gradient" (Gradient2), "vegas" or "aimd" (additive increase, multiplicative decrease).
@@ -89,8 +91,11 @@ class AdaptiveLimiter(GatePolicy, Stateful):
             return judge(error) or None
 
         name = checked_name(self.name)
-        machine = self.found_state("AdaptiveLimiter", name, lambda: Concurrency(self._algorithm()))
+        machine = self.found_state("AdaptiveLimiter", name, self._machine)
         fix(self, "gate", ConcurrencyGate(machine, dropped, name, self.listeners))
+
+    def _machine(self) -> SharedConcurrency:
+        return SharedConcurrency(self._algorithm())
 
     def _algorithm(self) -> Algorithm:
         makers: dict[str, Callable[[], Algorithm]] = {
@@ -120,4 +125,6 @@ class AdaptiveLimiter(GatePolicy, Stateful):
 
     def with_(self, **changes: Unpack[AdaptiveLimiterSettings]) -> AdaptiveLimiter:
         """A copy with some settings changed, and a state of its own."""
+        changes.setdefault("home", None)  # which keeps its state by name: this one's
+        changes.setdefault("home", None)
         return replace(self, **changes)

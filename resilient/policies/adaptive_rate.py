@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
 from resilient.core.classify import classifier_of
-from resilient.core.client_rate import ClientRate, ClientRateMetrics
+from resilient.core.client_rate import ClientRateMetrics
 from resilient.core.duration import Duration, number, optional_seconds
-from resilient.drivers.adaptive import PacedGate
+from resilient.drivers.adaptive import PacedGate, SharedClientRate
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
@@ -77,8 +77,8 @@ class AdaptiveRate(GatePolicy, Stateful):
         machine = self.found_state("AdaptiveRate", name, self._machine)
         fix(self, "gate", PacedGate(machine, says(on), max_wait, name, self.listeners))
 
-    def _machine(self) -> ClientRate:
-        return ClientRate(beta=self.beta, scale=self.scale)
+    def _machine(self) -> SharedClientRate:
+        return SharedClientRate(self.beta, self.scale)
 
     @property
     def gates(self) -> tuple[Gate, AsyncGate]:
@@ -91,8 +91,10 @@ class AdaptiveRate(GatePolicy, Stateful):
 
     def reset(self) -> None:
         """Forgets what was measured: nothing is limited until the next throttle."""
-        self.gate.restart(self._machine())
+        self.gate.restart()
 
     def with_(self, **changes: Unpack[AdaptiveRateSettings]) -> AdaptiveRate:
         """A copy with some settings changed, and a state of its own."""
+        changes.setdefault("home", None)  # which keeps its state by name: this one's
+        changes.setdefault("home", None)
         return replace(self, **changes)

@@ -7,8 +7,8 @@ from typing import TypedDict, Unpack
 
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, number, seconds, whole
-from resilient.core.throttle import Throttle, ThrottleMetrics
-from resilient.drivers.adaptive import ThrottleGate
+from resilient.core.throttle import ThrottleMetrics
+from resilient.drivers.adaptive import SharedThrottle, ThrottleGate
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
@@ -76,8 +76,8 @@ class AdaptiveThrottle(GatePolicy, Stateful):
         machine = self.found_state("AdaptiveThrottle", name, self._machine)
         fix(self, "gate", ThrottleGate(machine, says(on), name, self.listeners))
 
-    def _machine(self) -> Throttle:
-        return Throttle(self.k, seconds("window", self.window), self.min_calls)
+    def _machine(self) -> SharedThrottle:
+        return SharedThrottle(self.k, seconds("window", self.window), self.min_calls)
 
     @property
     def gates(self) -> tuple[Gate, AsyncGate]:
@@ -90,8 +90,10 @@ class AdaptiveThrottle(GatePolicy, Stateful):
 
     def reset(self) -> None:
         """Forgets all calls."""
-        self.gate.restart(self._machine())
+        self.gate.restart()
 
     def with_(self, **changes: Unpack[AdaptiveThrottleSettings]) -> AdaptiveThrottle:
         """A copy with some settings changed, and a state of its own."""
+        changes.setdefault("home", None)  # which keeps its state by name: this one's
+        changes.setdefault("home", None)
         return replace(self, **changes)

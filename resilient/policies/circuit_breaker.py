@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any, TypedDict, Unpack
 
 from resilient.core.backoff import Backoff, constant
-from resilient.core.breaker import Breaker, BreakerMetrics, BreakerPlan, State
+from resilient.core.breaker import BreakerMetrics, BreakerPlan, State
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, share, whole
-from resilient.drivers.circuit import Chance, CircuitGate, TimedCircuitGate, Verdicts
+from resilient.drivers.circuit import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
@@ -105,7 +105,7 @@ class CircuitBreaker(GatePolicy, Stateful):
         plan = self._plan()
         if self.failure_rate is None and self.consecutive is None and self.slow_call is None:
             raise ValueError("failure_rate, consecutive and slow_call are all None: nothing would ever open it")
-        breaker = self.found_state("CircuitBreaker", checked_name(self.name), lambda: Breaker(plan, Chance()))
+        breaker = self.found_state("CircuitBreaker", checked_name(self.name), lambda: SharedBreaker(plan, Chance()))
         kind = CircuitGate if plan.slow_call is None else TimedCircuitGate
         fix(self, "gate", kind(breaker, Verdicts(says(on, ignore), self.result), self.name, self.listeners))
 
@@ -164,4 +164,6 @@ class CircuitBreaker(GatePolicy, Stateful):
 
     def with_(self, **changes: Unpack[CircuitBreakerSettings]) -> CircuitBreaker:
         """A copy with some settings changed, and a state of its own."""
+        changes.setdefault("home", None)  # which keeps its state by name: this one's
+        changes.setdefault("home", None)
         return replace(self, **changes)

@@ -63,6 +63,17 @@ class BudgetMetrics:
     refused: int
 
 
+class _State:
+    """What all who share a budget share: the machine, its lock, and the counts."""
+
+    __slots__ = ("granted", "lock", "machine", "refused")
+
+    def __init__(self, machine: Budget) -> None:
+        self.machine = machine
+        self.lock = Lock()
+        self.granted = self.refused = 0
+
+
 class RetryBudget(Stateful):
     """Limits the retries of many calls together, so that they do not add to an outage. Shared by policies and threads.
 
@@ -74,11 +85,18 @@ class RetryBudget(Stateful):
         home: where the state lives; see ``named``.
         numbers: the settings of the form.
 
+    Attributes:
+        heeds_calls: whether it is of any use to tell this form that a call begins: if not, nobody reads a clock for it.
+        heeds_successes: likewise that a call succeeded without a retry.
+
     Raises:
         TypeError, ValueError: a setting is unknown, of the wrong type, or out of range.
     """
 
-    __slots__ = ("__weakref__", "_granted", "_lock", "_machine", "_refused", "form", "home", "name", "numbers")
+    __slots__ = (
+        "__weakref__", "_acquire", "_full", "_release", "_state",
+        "form", "heeds_calls", "heeds_successes", "home", "name", "numbers",
+    )  # fmt: skip
 
     def __init__(self, form: Form = "quota", *, name: str = "", home: Home | None = None, **numbers: float) -> None:
         if form not in NUMBERS:
@@ -93,9 +111,12 @@ class RetryBudget(Stateful):
             key: number(key, numbers.get(key, limits.usual), least=limits.least, above=limits.above, most=limits.most)
             for key, limits in NUMBERS[form].items()
         }
-        self._lock = Lock()
-        self._granted = self._refused = 0
-        self._machine: Budget = self.found_state("RetryBudget", name, self._made)
+        self.heeds_calls = form == "ratio"
+        self.heeds_successes = not self.heeds_calls
+        self._full = self._made().available if self.heeds_successes else inf
+        self._state = self.found_state("RetryBudget", name, lambda: _State(self._made()))
+        # On the success path: with these a step costs half of what `with lock` costs.
+        self._acquire, self._release = self._state.lock.acquire, self._state.lock.release
 
     def _made(self) -> Budget:
         return MACHINES[self.form](**self.numbers)
@@ -164,43 +185,52 @@ class RetryBudget(Stateful):
     @property
     def available(self) -> float:
         """What is left, in the form's own unit: costs, retries or tokens."""
-        return self._machine.available
+        return self._state.machine.available
 
     def called(self, now: float) -> None:
         """A call begins."""
-        with self._lock:
-            self._machine.called(now)
+        if self.heeds_calls:
+            self._acquire()
+            try:
+                self._state.machine.called(now)
+            finally:
+                self._release()
 
     def failed(self, now: float) -> None:
         """An attempt failed with something that would be tried again."""
-        with self._lock:
-            self._machine.failed(now)
+        with self._state.lock:
+            self._state.machine.failed(now)
 
     def acquire(self, now: float, timed_out: bool) -> float | None:
         """The price of one retry, taken; None if there is too little left."""
-        with self._lock:
-            price = self._machine.acquire(now, timed_out)
+        state = self._state
+        with state.lock:
+            price = state.machine.acquire(now, timed_out)
             if price is None:
-                self._refused += 1
+                state.refused += 1
             else:
-                self._granted += 1
+                state.granted += 1
             return price
 
     def succeeded(self, now: float, price: float | None) -> None:
         """A call succeeded, whose last retry cost this price; None if it needed none."""
-        with self._lock:
-            self._machine.succeeded(now, price)
+        # Without the lock: what is full at the moment of this look takes nothing more, whatever others do next.
+        if self.heeds_successes and self._state.machine.available < self._full:
+            with self._state.lock:
+                self._state.machine.succeeded(now, price)
 
     def metrics(self) -> BudgetMetrics:
         """What is left, and how many retries there were."""
-        with self._lock:
-            return BudgetMetrics(self._machine.available, self._granted, self._refused)
+        state = self._state
+        with state.lock:
+            return BudgetMetrics(state.machine.available, state.granted, state.refused)
 
     def reset(self) -> None:
         """Begins again."""
-        with self._lock:
-            self._machine = self._made()
-            self._granted = self._refused = 0
+        state = self._state
+        with state.lock:
+            state.machine = self._made()
+            state.granted = state.refused = 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RetryBudget):

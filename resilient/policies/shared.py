@@ -67,6 +67,9 @@ class ProcessHome:
         """Forgets all states: who holds a policy keeps its own, the next of that name begins anew."""
         with self._lock:
             self._states.clear()
+        with _lock:
+            for key in [key for key in _named if key[0] == id(self)]:
+                del _named[key]
 
 
 PROCESS = ProcessHome()
@@ -95,9 +98,19 @@ class Snapshot:
 def snapshot() -> tuple[Snapshot, ...]:
     """Every live policy of this process that has state, by kind and name."""
     with _lock:
-        policies: list[Live] = [policy for policy in (found() for found in _live.values()) if policy is not None]
+        refs = list(_live.values())  # a policy may go at any moment, also of this thread
+    policies: list[Live] = [policy for policy in (found() for found in refs) if policy is not None]
     policies.sort(key=lambda policy: (policy.kind, policy.name))
-    return tuple(Snapshot(policy.kind, policy.name, policy.metrics()) for policy in policies)
+    return tuple(shot for shot in map(_shot, policies) if shot is not None)
+
+
+def _shot(policy: Live) -> Snapshot | None:
+    try:
+        return Snapshot(policy.kind, policy.name, policy.metrics())
+    except AttributeError as error:
+        if error.obj is not policy:
+            raise
+        return None  # another thread is making it: it has asked for its state, and has not got it yet
 
 
 class Stateful:

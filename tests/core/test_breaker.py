@@ -365,6 +365,92 @@ def test_trips_with_the_first_window_that_deserves_it(results: list[bool], size:
             break
 
 
+# Successes that are only ticked off
+
+
+def ticked(breaker: Breaker, count: int) -> None:
+    """So many quick successes, without a step."""
+    for _ in range(count):
+        assert breaker.quiet
+        next(breaker.successes)
+
+
+def test_ticked_successes_are_counted_at_the_next_step() -> None:
+    """Whatever that is: a look, or a failure."""
+    breaker = Breaker(replace(PLAN, window=10, min_calls=4), RNG)
+    ticked(breaker, 3)
+    assert (3, 0) == (breaker.metrics(0.0).calls, breaker.metrics(0.0).failures)
+    ticked(breaker, 2)
+    play(breaker, "F")
+    assert BreakerMetrics(State.CLOSED, 6, 1, 1 / 6, 0, 0.0, 0) == breaker.metrics(0.0)
+
+
+def test_it_is_quiet_while_nothing_but_successes_is_counted() -> None:
+    """Until a failure, or a slow call, has left the window again."""
+    breaker, quiet = Breaker(replace(PLAN, slow_call=5.0, failure_rate=1.0), RNG), []
+    for result in "SFSSSSsSSSS":
+        play(breaker, result)
+        quiet.append(breaker.quiet)
+    assert [True, False, False, False, False, True, False, False, False, False, True] == quiet
+
+
+def test_a_streak_is_not_quiet() -> None:
+    """Its next success has to break it, even if the window is too small to remember the failure."""
+    breaker = Breaker(replace(STREAK, window=1), RNG)
+    play(breaker, "F")
+    assert not breaker.quiet
+    play(breaker, "S")
+    assert breaker.quiet
+
+
+def test_a_timed_window_is_never_quiet() -> None:
+    """A success needs its instant."""
+    breaker = Breaker(replace(PLAN, timed=True), RNG)
+    play(breaker, "S")
+    assert not breaker.quiet
+    next(breaker.successes)
+    assert 1 == breaker.metrics(0.0).calls
+
+
+def test_other_states_are_quiet_only_if_they_count() -> None:
+    """Nothing ticked in one state is counted in the next."""
+    breaker = Breaker(STREAK, RNG)
+    for order, quiet in [(Breaker.disable, False), (Breaker.metrics_only, True), (Breaker.reset, True)]:
+        ticked(breaker, 2)
+        order(breaker, 0.0)
+        assert (quiet, 0) == (breaker.quiet, breaker.metrics(0.0).calls)
+        breaker.reset(0.0)
+    play(breaker, "FF")
+    assert (False, 2) == (breaker.quiet, breaker.metrics(0.0).calls)
+    next(breaker.successes)
+    assert 2 == breaker.metrics(0.0).calls
+    begun(breaker, 30.0)
+    assert not breaker.quiet
+
+
+@pytest.mark.parametrize(("slow_call", "slow"), [(None, [False, False]), (5.0, [False, True])])
+def test_it_knows_what_is_slow(slow_call: float | None, slow: list[bool]) -> None:
+    """Longer than ``slow_call``; nothing without one."""
+    breaker = Breaker(replace(PLAN, slow_call=slow_call), RNG)
+    assert slow == [breaker.is_slow(seconds) for seconds in (5.0, 5.1)]
+
+
+def test_who_reads_without_a_lock_never_has_a_ticket_of_a_state_that_rejects() -> None:
+    """While it moves, nobody is admitted by a look at ``admits_all``."""
+    seen: list[bool] = []
+
+    class Watched(Breaker):
+        __slots__ = ("watched",)
+
+        def _enter(self, state: State, now: float) -> None:
+            seen.append(getattr(self, "admits_all", False))
+            super()._enter(state, now)
+
+    breaker = Watched(STREAK, RNG)
+    play(breaker, "FF")
+    assert [False, False] == seen
+
+
 class Crowd(RuleBasedStateMachine):
     """Any interleaving of calls that begin, end, are cancelled and come late, of orders, and of an unsteady clock."""
 
@@ -391,6 +477,9 @@ class Crowd(RuleBasedStateMachine):
         self.given: Counter[int] = Counter()
         self.rejected = 0
         self.state = State.CLOSED
+        # What it should have counted since its last move: of each call, whether it failed and whether it was slow.
+        self.counted: list[tuple[bool, bool]] = []
+        self.of_generation = self.breaker.generation
 
     @rule(step=st.floats(-0.5, 12))
     def passes(self, step: float) -> None:
@@ -415,9 +504,29 @@ class Crowd(RuleBasedStateMachine):
     def ends(self, data: st.DataObject, failed: bool, seconds: float | None) -> None:
         ticket = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         stale = ticket != self.breaker.generation
-        before = self.seen()
-        self.breaker.recorded(ticket, self.now, failed, seconds)
+        before, state = self.seen(), self.breaker.state
+        slow = seconds is not None and seconds > 5.0
+        if self.breaker.quiet and not (stale or failed or slow):
+            next(self.breaker.successes)
+        else:
+            self.breaker.recorded(ticket, self.now, failed, seconds)
         assert not stale or before == self.seen()
+        if not stale and state is not State.DISABLED:
+            self.counted.append((failed, slow))
+
+    @rule(count=st.integers(2, 9))
+    def many_succeed(self, count: int) -> None:
+        for _ in range(count if self.breaker.admits_all else 0):
+            ticket = begun(self.breaker, self.now)
+            if self.breaker.quiet:
+                next(self.breaker.successes)
+            else:
+                state = self.breaker.state
+                self.breaker.recorded(ticket, self.now, False, 1.0)
+                if self.breaker.state is not state:
+                    return
+            if self.breaker.state is not State.DISABLED:
+                self.counted.append((False, False))
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -456,6 +565,19 @@ class Crowd(RuleBasedStateMachine):
             assert (before, after) in arrows
             self.state = after
         assert self.state is self.breaker.state
+
+    @invariant()
+    def counts_are_those_of_a_list(self) -> None:
+        breaker, state = self.breaker, self.breaker.state
+        if state is State.OPEN:  # it shows what opened it
+            return
+        if breaker.generation != self.of_generation:
+            self.counted, self.of_generation = [], breaker.generation
+        if state is State.HALF_OPEN or not breaker.plan.timed:
+            last = self.counted[-breaker.plan.probes if state is State.HALF_OPEN else -4 :]
+            metrics = breaker.metrics(self.now)
+            failed, slow = (sum(marks[n] for marks in last) for n in (0, 1))
+            assert (len(last), failed, slow) == (metrics.calls, metrics.failures, metrics.slow)
 
     @invariant()
     def numbers_make_sense(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from resilient.core.client_rate import ClientRate, Cubic
+from resilient.core.client_rate import ClientRate, ClientRateMetrics, Cubic
 
 instants = st.floats(0, 1e6)
 steps = st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=60)
@@ -135,6 +135,14 @@ def test_time_starts_with_a_response_too() -> None:
     assert pytest.approx(1.6) == rate.measured_rate
 
 
+def test_its_metrics_are_its_rates() -> None:
+    """As of the last step: before the first throttle, and after it."""
+    assert ClientRateMetrics(False, 0.0, 0.0, 0.0) == ClientRate().metrics()
+    rate = throttled()
+    rate.acquire(2.0)
+    assert ClientRateMetrics(True, 0.5, pytest.approx(0.4), -1.0) == rate.metrics()
+
+
 def test_constants_are_parameters() -> None:
     """Each of them is heeded."""
     rate = ClientRate(beta=0.5, scale=1, smooth=1, interval=1, headroom=3, min_fill_rate=0.25, min_capacity=2)
@@ -203,3 +211,41 @@ def test_no_more_is_sent_than_the_rate_allows(rate: float, pauses: list[float]) 
         now += pause
         sent = max(sent, now + limit.acquire(now))
     assert len(pauses) <= rate + rate * (sent - 2.0) + 1e-6 * len(pauses) + 1
+
+
+def test_quiet_responses_are_counted_at_the_next_step() -> None:
+    """Ticked off or told: the measured rate is the same."""
+    told, ticked = ClientRate(), ClientRate()
+    for rate in (told, ticked):
+        rate.responded(10.0, False)
+    for n in range(1, 200):
+        now = 10.0 + n / 100
+        told.responded(now, False)
+        if ticked.quiet_from <= now < ticked.quiet_until:
+            next(ticked.ticks)
+        else:
+            ticked.responded(now, False)
+    assert told.measured_rate == ticked.measured_rate > 50
+    for rate in (told, ticked):
+        rate.responded(12.1, True)
+    assert (told.fill_rate, told.measured_rate) == (ticked.fill_rate, ticked.measured_rate)
+
+
+def test_nothing_is_quiet_once_a_limit_is_in_force() -> None:
+    """Then every response moves the rate."""
+    rate = ClientRate()
+    rate.responded(10.0, False)
+    assert rate.quiet_until > 10.0
+    rate.responded(10.1, True)
+    assert rate.quiet_until < 10.0
+
+
+def test_ticks_of_another_clock_are_history() -> None:
+    """They were counted in an interval that means nothing now."""
+    rate, fresh = ClientRate(), ClientRate()
+    rate.responded(1000.0, False)
+    next(rate.ticks)
+    for each in (rate, fresh):
+        each.responded(3.0, False)
+        each.responded(3.6, False)
+    assert fresh.measured_rate == rate.measured_rate

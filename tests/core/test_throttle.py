@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from resilient.core.throttle import Throttle, ThrottleMetrics
+from resilient.core.throttle import MOST_PASSES, Throttle, ThrottleMetrics
 
 
 @dataclass
@@ -84,6 +84,76 @@ def test_the_window_forgets() -> None:
 def test_metrics_forget_below_min_calls_too() -> None:
     """Accepts that are too old are not shown, even where no probability is asked for."""
     assert ThrottleMetrics(0, 0, 0, 0.0) == after(5, 5, min_calls=10).metrics(500.0)
+
+
+@pytest.mark.parametrize(
+    ("calls", "accepts", "min_calls", "passes"),
+    [(0, 0, 10, 9), (0, 0, 0, 0), (9, 4, 0, 0), (9, 5, 0, 1), (9, 6, 0, 3), (9, 500, 0, MOST_PASSES)],
+)
+def test_passes_are_for_calls_that_would_be_admitted_anyway(
+    calls: int, accepts: int, min_calls: int, passes: int
+) -> None:
+    """As many as are missing to k times the accepts, or to min_calls; and no more than so many."""
+    throttle = after(calls, accepts, min_calls=min_calls)
+    assert throttle.admit(0.0, ADMIT)
+    assert passes == len(throttle.passes)
+
+
+def test_spent_passes_and_ticked_accepts_are_counted() -> None:
+    """At the next step, as of the latest decision."""
+    throttle = Throttle(2, 120, 10)
+    throttle.admit(5.0, ADMIT)
+    for _ in range(4):
+        throttle.passes.pop()
+        next(throttle.accepts)
+    assert ThrottleMetrics(5, 4, 0, 0.0) == throttle.metrics(6.0)
+    assert ThrottleMetrics(5, 4, 0, 0.0) == throttle.metrics(124.0)
+    assert ThrottleMetrics(0, 0, 0, 0.0) == throttle.metrics(125.0)
+
+
+def test_passes_are_good_until_something_expires() -> None:
+    """Of the calls or of the accepts; then it is decided anew."""
+    throttle = Throttle(2, 120, 10)
+    throttle.admit(0.0, ADMIT)
+    assert (0.0, 12.0) == (throttle.since, throttle.until)
+    throttle.accepted(3.0)
+    throttle.admit(4.0, ADMIT)
+    assert (4.0, 12.0) == (throttle.since, throttle.until)
+    throttle.admit(13.0, ADMIT)
+    assert (13.0, 15.0) == (throttle.since, throttle.until)
+
+
+def test_a_cleared_one_has_seen_nothing() -> None:
+    """Passes are taken back."""
+    throttle = after(9, 5, min_calls=20)
+    next(throttle.accepts)
+    throttle.clear()
+    assert (ThrottleMetrics(0, 0, 0, 0.0), 0) == (throttle.metrics(0.0), len(throttle.passes))
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.999), st.booleans(), st.booleans()), max_size=200),
+    k=st.floats(1, 4),
+    min_calls=st.integers(0, 5),
+)
+def test_short_cuts_decide_the_same(steps: list[tuple[float, float, bool, bool]], k: float, min_calls: int) -> None:
+    """Calls that spend passes and only tick off what is accepted, beside calls that are decided one by one.
+
+    Accepts come before the next call, at the instant of their own.
+    """
+    short, plain, now = Throttle(k, 120, min_calls), Throttle(k, 120, min_calls), 0.0
+    for pause, draw, accepted, moves in steps:
+        now += pause * moves
+        if short.since <= now < short.until and short.passes:
+            admitted = short.passes.pop()
+            at = short._decided
+        else:
+            admitted, at = short.admit(now, Fixed(draw)), now
+        assert plain.admit(at, Fixed(draw)) is admitted
+        if admitted and accepted:
+            next(short.accepts)
+            plain.accepted(at)
+    assert plain.metrics(now) == short.metrics(now)
 
 
 @given(calls=st.integers(0, 300), accepts=st.integers(0, 300), k=st.floats(1, 1e308))

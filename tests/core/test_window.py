@@ -1,5 +1,7 @@
 """Sliding windows of calls, against a list that forgets nothing."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,46 @@ def test_a_count_keeps_the_last_calls(calls: list[tuple[bool, bool]], size: int)
     for seen, (failed, slow) in enumerate(calls, 1):
         window.add(0.0, failed, slow)
         assert tally(calls[max(0, seen - size) : seen]) == counts(window)
+
+
+@given(steps=st.lists(marks | st.integers(1, 12), max_size=40), size=st.integers(1, 9))
+def test_successes_may_be_added_many_at_once(steps: list[tuple[bool, bool] | int], size: int) -> None:
+    """As if they came one by one."""
+    many, single = CountWindow(size), CountWindow(size)
+    for step in steps:
+        if isinstance(step, int):
+            many.add_successes(step)
+        else:
+            many.add(0.0, *step)
+        for mark in [(False, False)] * step if isinstance(step, int) else [step]:
+            single.add(0.0, *mark)
+        assert counts(single) == counts(many)
+
+
+@given(steps=st.lists(st.tuples(st.floats(0, 3), st.integers(1, 5)), max_size=30))
+def test_successes_of_one_instant_may_be_added_at_once(steps: list[tuple[float, int]]) -> None:
+    """The same of a timed window."""
+    many, single, now = TimeWindow(10), TimeWindow(10), 0.0
+    for pause, count in steps:
+        now += pause
+        many.add_successes(now, count)
+        for _ in range(count):
+            single.add(now, False, False)
+        assert counts(single) == counts(many)
+
+
+@given(adds=st.lists(st.floats(0, 5), min_size=1, max_size=20), share=st.floats(0, 0.99))
+def test_nothing_expires_while_it_is_settled(adds: list[float], share: float) -> None:
+    """Until the instant it names; an empty one has nothing that could."""
+    window, now = TimeWindow(10), 0.0
+    assert math.inf == window.settled_until
+    for pause in adds:
+        now += pause
+        window.add(now, True, False)
+    before, until = counts(window), window.settled_until
+    assert now < until
+    window.expire(now + (until - now) * share)
+    assert before == counts(window)
 
 
 def test_a_count_does_not_age() -> None:

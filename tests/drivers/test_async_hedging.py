@@ -210,8 +210,10 @@ async def cancelled_after(seconds: float, clock: FakeClock, call: Play) -> str:
             await call()
         except BaseException as error:
             ends.append(type(error).__name__)
-            raise
-        ends.append("returned")
+            if not isinstance(error, Exception):
+                raise
+        else:
+            ends.append("returned")
 
     if "trio" in sys.modules and sys.modules["trio"].lowlevel.in_trio_run():
         import trio

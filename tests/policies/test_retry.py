@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resilient import Classifier, Recovery, Retry, Rule, backoff, retry
+from resilient import Classifier, Pipeline, Recovery, Retry, Rule, backoff, retry
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -373,3 +373,68 @@ def test_a_listener_may_be_given_alone() -> None:
 def test_a_budget_makes_every_attempt_watched() -> None:
     """Settings that need to see a success are honoured from the first call."""
     assert Retry(on=OSError, budget=Budget()).plan.watched
+
+
+def test_a_budget_that_heeds_everything_is_told_of_first_attempts() -> None:
+    """By the wrapper itself: one call, one success, and no episode."""
+    told: list[str] = []
+
+    class Telling(Budget):
+        def called(self, now: float) -> None:
+            told.append("called")
+
+        def succeeded(self, now: float, price: float | None) -> None:
+            told.append("succeeded")
+
+    @Retry(on=OSError, budget=Telling())
+    def call() -> int:
+        return 7
+
+    assert (7, ["called", "succeeded"]) == (call(), told)
+
+
+def test_a_budget_is_told_only_what_it_heeds() -> None:
+    """Nobody reads a clock for the rest."""
+
+    class Deaf(Budget):
+        heeds_calls = heeds_successes = False
+
+        def called(self, now: float) -> None:
+            raise AssertionError
+
+        def succeeded(self, now: float, price: float | None) -> None:
+            raise AssertionError
+
+    assert 7 == Retry(on=OSError, budget=Deaf())(Script(7))()
+
+
+def test_a_layer_is_named_in_the_timeline() -> None:
+    """With the names of the others; its function by its own name."""
+
+    def call() -> int:
+        return 7
+
+    timeline = Pipeline(Retry(on=OSError, name="steady"), Retry(on=OSError)).execute(call).timeline
+    assert ["steady", "Retry"] == [event.name for event in timeline]
+
+
+def test_within_a_pipeline_any_function_can_be_called() -> None:
+    """The function is what retries are told of, not what calls it."""
+    heard: list[str] = []
+    script = Script("fail", 7)
+
+    def fetch() -> object:
+        return script()
+
+    layer = Retry(on=OSError, backoff=backoff.constant(0), listeners=lambda event: heard.append(event.name))
+    assert 7 == Pipeline(layer).call(fetch)
+    assert {"test_within_a_pipeline_any_function_can_be_called.<locals>.fetch"} == set(heard)
+
+
+def test_a_block_is_made_of_attempts() -> None:
+    """As every policy says what its block form is made of."""
+    script = Script("fail", 7)
+    for attempt in Retry(on=OSError, backoff=backoff.constant(0)):
+        with attempt:
+            value = script()
+    assert 7 == value
