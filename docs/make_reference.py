@@ -37,6 +37,9 @@ SECTIONS = [
     ("resilient.errors", "resilient.errors", "What a policy raises on its own account."),
     ("resilient.presets", "resilient.presets", "Ready classifiers. They match by name and import nothing."),
     ("resilient.testing", "resilient.testing", "Testing code that waits and retries, without waiting."),
+    ("resilient.testing.faults", "resilient.testing.faults", "What a FaultProxy can do to connections."),
+    ("resilient.net", "resilient.net", "What stays alive: connections, loops, polled values; for coroutines."),
+    ("resilient.net.sync", "resilient.net.sync", "The same for threads."),
     ("resilient.policies.shared", "resilient.policies.shared", "Where the states of named policies live."),
 ]
 # Names that `resilient` offers and another section describes, and one that is for the library itself.
@@ -46,7 +49,7 @@ ELSEWHERE = frozenset(
         "DeadlineExceeded", "RateLimited", "Rejected", "ResilientError", "Throttled",
     }
 )  # fmt: skip
-INTERNAL = frozenset({"described", "Live", "PROCESS", "snapshot"})
+INTERNAL = frozenset({"BACKOFF", "FAULTS", "described", "Live", "PROCESS", "snapshot"})
 # What policies and drivers ask each other, and nobody else.
 MACHINERY = frozenset(
     {
@@ -62,10 +65,14 @@ HANDED_OUT = {
     "Caught": "resilient.policies.catch",
     "ClientRateMetrics": "resilient.core.client_rate",
     "ConcurrencyMetrics": "resilient.core.concurrency",
+    "ConnectionStats": "resilient.testing.proxy_stats",
     "HedgeMetrics": "resilient.core.hedging",
+    "Injection": "resilient.testing.relay",
     "PanicHooks": "resilient.policies.panics",
     "Patch": "resilient.policies.proxies",
     "PermitsMetrics": "resilient.core.permits",
+    "Play": "resilient.testing.play",
+    "ProxyStats": "resilient.testing.proxy_stats",
     "RateMetrics": "resilient.core.rate",
     "Subscription": "resilient.observe.listeners",
     "ThrottleMetrics": "resilient.core.throttle",

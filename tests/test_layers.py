@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drivers": {"errors", "core", "observe"},
     "presets": {"errors", "core", "drivers"},  # drivers for the clock: dates that a server names are on the wall
     "policies": {"errors", "core", "observe", "drivers"},
+    "net": {"errors", "core", "observe", "drivers", "policies"},
     "settings": {"errors", "core", "observe", "drivers", "presets", "policies"},
     "testing": {"errors", "core", "observe", "drivers", "policies"},
     "cli": {"errors", "core", "observe", "drivers", "presets", "policies", "settings", "testing", PUBLIC},

@@ -1,0 +1,45 @@
+"""What stays up: reconnecting, restarting and polling in the background.
+
+Every name is loaded when it is first used. The twins for threads are in :mod:`resilient.net.sync`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resilient.net.poller import Poller as Poller
+    from resilient.net.reconnector import Reconnector as Reconnector
+    from resilient.net.supervision import SupervisorStats as SupervisorStats
+    from resilient.net.supervision import TooManyRestarts as TooManyRestarts
+    from resilient.net.supervisor import Supervisor as Supervisor
+    from resilient.net.manager import ConnectionManager as ConnectionManager
+    from resilient.net.manager_plan import ManagerStats as ManagerStats
+
+# Where each public name lives.
+_HOMES = {
+    "Poller": "poller",
+    "Reconnector": "reconnector",
+    "Supervisor": "supervisor",
+    "SupervisorStats": "supervision",
+    "TooManyRestarts": "supervision",
+    "ConnectionManager": "manager",
+    "ManagerStats": "manager_plan",
+}
+
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    found = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,141 @@
+"""What pollers share: the value in force, the schedule, and what listeners hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, cast
+
+from resilient.core.action import Action, Verdict
+from resilient.core.events import AttemptFailed, Event, GaveUp, Succeeded, Waiting
+from resilient.core.polling import Polling, PollPlan
+from resilient.core.run import gave_up_text
+from resilient.drivers.clock import CLOCK, SYSTEM, Clock
+from resilient.drivers.wrap import Kind, kind_of
+from resilient.observe.listeners import Listener, hearers, tell
+from resilient.observe.log import INFO, WARNING
+from resilient.policies.catch import Catch
+from resilient.policies.gate import checked_listeners, checked_name
+
+__all__ = ["Polled", "checked_kind"]
+
+T = TypeVar("T")
+
+BLEW_UP = object()  # in place of what applying a value returned
+AGAIN = Verdict(Action.RETRY)
+
+
+class Polled(Generic[T]):
+    """The side of a poller that others look at, and what it does between two fetches."""
+
+    def __init__(
+        self,
+        plan: PollPlan,
+        apply: Callable[[T], object] | None,
+        kinds: tuple[Kind, ...],
+        name: str,
+        listeners: tuple[Listener, ...],
+    ) -> None:
+        self.name = checked_name(name)
+        self.rejected = 0
+        self._listeners = checked_listeners(listeners)
+        self._polling = Polling(plan)
+        self._apply: Callable[[T], Any] | None = None
+        if apply is not None:
+            kind = checked_kind("apply", apply, kinds)
+            # Not the decorator: this way the poller's own listeners hear of the panic, too.
+            guarding = Catch(f"{self.name}: apply", default=BLEW_UP)
+            self._apply = guarding.guard(apply, kind, self._listeners)
+        self._clock: Clock = SYSTEM
+        self._good: tuple[T, float] | None = None  # one object: readers in other threads see both or none
+        self._failing_since = 0.0
+        self._runs = False
+
+    @property
+    def value(self) -> T | None:
+        """The last good value, which is in force; None before there is one."""
+        good = self._good
+        return None if good is None else good[0]
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the value in force was fetched; None before there is one."""
+        good = self._good
+        return None if good is None else self._clock.now() - good[1]
+
+    @property
+    def failures(self) -> int:
+        """Fetches that failed since the last answer."""
+        return self._polling.failures
+
+    @contextmanager
+    def _running(self) -> Iterator[Clock]:
+        if self._runs:
+            raise RuntimeError(f"{self.name} runs already: once at a time")
+        self._runs = True
+        self._clock = CLOCK.get()
+        try:
+            yield self._clock
+        finally:
+            self._runs = False
+
+    def _answered(self) -> float:
+        """There is an answer: seconds until the next fetch."""
+        failures = self._polling.failures
+        wait = self._polling.answered()
+        if failures:
+            self._tell(Succeeded(self.name, self._elapsed(), failures + 1))
+        return wait
+
+    def _applied(self, value: T, outcome: object) -> None:
+        """The value was applied, with this outcome: it is in force, unless that blew up."""
+        if outcome is BLEW_UP:
+            self.rejected += 1
+        else:
+            self._good = value, self._clock.now()
+
+    def _failed(self, error: Exception) -> float | None:
+        """There is no answer: seconds until the next fetch, None if that was the last."""
+        try:
+            if not self._polling.failures:
+                self._failing_since = self._clock.now()
+            follows = self._polling.failed(self._clock)
+            failures, elapsed = self._polling.failures, self._elapsed()
+            self._tell(AttemptFailed(self.name, elapsed, failures, AGAIN, error))
+            if follows.gave_up:
+                why = "stopping" if follows.wait is None else "going on all the same"
+                why = gave_up_text(failures, elapsed, f"{why}; the last good value stays in force")
+                self._tell(GaveUp(self.name, elapsed, failures, "attempts", why, error), WARNING)
+            if follows.wait is not None:
+                self._tell(Waiting(self.name, elapsed, failures + 1, follows.wait))
+            return follows.wait
+        finally:
+            del error  # a frame that holds the error it raised is a cycle
+
+    def _elapsed(self) -> float:
+        return self._clock.now() - self._failing_since
+
+    def _tell(self, event: Event, level: int = INFO) -> None:
+        heard = hearers(self._listeners, level)
+        if heard:
+            tell(event, heard)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {self.failures} failures, {self.rejected} rejected>"
+
+
+def checked_kind(argument: str, call: object, kinds: tuple[Kind, ...]) -> Kind:
+    """What calling a function gives.
+
+    Raises:
+        TypeError: it cannot be called, or gives something else than these.
+    """
+    if not callable(call):
+        raise TypeError(f"{argument} must be a function, got {call!r}")
+    kind = kind_of(cast("Callable[..., Any]", call))
+    if kind not in kinds:
+        wanted = "an async function" if Kind.ASYNC in kinds else "a blocking function"
+        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+            wanted = "a function, not a generator"
+        raise TypeError(f"{argument} must be {wanted}, got {call!r}")
+    return kind
