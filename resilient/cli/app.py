@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "app"]
 COMMANDS = {
     "run": "resilient.cli.run:run",
     "plan": "resilient.cli.plan:plan",
+    "proxy": "resilient.cli.proxy:proxy",
     "demo": "resilient.cli.demo.command:demo",
 }
 
@@ -38,7 +39,7 @@ class LazyGroup(click.Group):
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="resilient")
 def app() -> None:
-    """Retries commands, and shows what a retry policy will do.
+    """Retries commands, shows what a retry policy will do, and injects faults.
 
     \b
     Examples:
@@ -46,4 +47,5 @@ def app() -> None:
       resilient run --attempts 8 --backoff exponential:1..60/full -- ./deploy.sh
       resilient run --on-exit 75 --attempt-timeout 30 -- ./send-mail
       resilient plan --attempts 8 --backoff exponential:1..60/full --timeout 3m
+      resilient proxy --upstream tcp://127.0.0.1:5432 --fault latency:50ms
     """  # noqa: D301  # click wants the character
