@@ -80,7 +80,8 @@ def check(version: tuple[int, int], python: Path, built: Path) -> None:
     if str(environment) not in where:
         raise SystemExit(f"Python {name} would test {where.strip()}, not the wheel")
     # -P keeps the working tree off the path, so that the wheel is what is imported.
-    run(own, "-P", "-m", "pytest", "-p", "no:cacheprovider")
+    # The tests of one file stay in one process: some share what a module sets up.
+    run(own, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-n", "logical", "--dist", "loadfile")
 
 
 def main() -> None:
