@@ -5,12 +5,16 @@
     ResilientError
     ├── PolicyTimeout          (also TimeoutError)
     │   ├── AttemptTimeout     one attempt took longer than its own limit
-    │   └── DeadlineExceeded   the whole call took longer than ``timeout``
-    └── Rejected               a policy did not let the call through: it was not made
-        ├── CircuitOpen        the circuit breaker is open
-        ├── RateLimited        the rate limiter has no slot soon enough
-        ├── BulkheadFull       as many calls run, and wait, as may
-        └── Throttled          the server rejects so much that asking it would not help
+    │   ├── DeadlineExceeded   the whole call took longer than ``timeout``
+    │   └── PeerSilent         the other side of a connection gave no sign of life
+    ├── Rejected               a policy did not let the call through: it was not made
+    │   ├── CircuitOpen        the circuit breaker is open
+    │   ├── RateLimited        the rate limiter has no slot soon enough
+    │   ├── BulkheadFull       as many calls run, and wait, as may
+    │   └── Throttled          the server rejects so much that asking it would not help
+    ├── NotConnected           there is no connection, and waiting would not bring one: the call was not made
+    │   └── ManagerClosed      its manager is closed, or is about to be
+    └── OutcomeUnknown         the connection was lost under a call, which may have been carried out
 
 Whatever a guarded call raises by itself comes back as it is, with a note; these are only for facts that a
 policy adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised where the policy is made.
@@ -23,6 +27,10 @@ __all__ = [
     "BulkheadFull",
     "CircuitOpen",
     "DeadlineExceeded",
+    "ManagerClosed",
+    "NotConnected",
+    "OutcomeUnknown",
+    "PeerSilent",
     "PolicyTimeout",
     "RateLimited",
     "Rejected",
@@ -66,6 +74,12 @@ class DeadlineExceeded(PolicyTimeout):
     """
 
     what = "deadline exceeded"
+
+
+class PeerSilent(PolicyTimeout):
+    """Nothing came from the other side of a connection for so long that it counts as lost."""
+
+    what = "peer silent: no sign of life"
 
 
 class Rejected(ResilientError):
@@ -114,3 +128,46 @@ class Throttled(Rejected):
     """The other side rejects so many calls that this one was not even sent."""
 
     what = "throttled: call rejected"
+
+
+class NotConnected(ResilientError):
+    """There is no connection, and waiting would not bring one: the call was not made.
+
+    Attributes:
+        name: the connection's manager; empty if it has no name.
+        why: what stood in the way, in words.
+    """
+
+    what = "not connected"
+
+    def __init__(self, name: str = "", why: str = "") -> None:
+        super().__init__(name, why)
+        self.name = name
+        self.why = why
+
+    def __str__(self) -> str:
+        named = f" to {self.name!r}" if self.name else ""
+        why = f": {self.why}" if self.why else ""
+        return f"{self.what}{named}{why}"
+
+
+class ManagerClosed(NotConnected):
+    """The connection's manager is closed, or finishes what is under way and takes no more."""
+
+
+class OutcomeUnknown(ResilientError):
+    """The connection was lost under a call, which may have been carried out, and may not be made twice.
+
+    Its ``__cause__`` is the call's own error.
+
+    Attributes:
+        name: the connection's manager; empty if it has no name.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        named = f" to {self.name!r}" if self.name else ""
+        return f"outcome unknown: the connection{named} was lost under a call that is not declared idempotent"

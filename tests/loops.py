@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["LOOPS", "run"]
+__all__ = ["LOOPS", "abandon", "run"]
 
 LOOPS = ["asyncio", "uvloop", "trio"]
 
@@ -21,3 +21,10 @@ def run(loop: str, main: Callable[[], Awaitable[Any]]) -> Any:
         with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
             return runner.run(main())  # type: ignore[arg-type]
     return asyncio.run(main())  # type: ignore[arg-type]
+
+
+def abandon(tasks: list[Any]) -> None:
+    """Lets go of tasks whose loop was closed while they waited, without asyncio's complaint about that."""
+    for task in tasks:
+        task._log_destroy_pending = False
+        task.get_coro().close()

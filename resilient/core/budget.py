@@ -206,8 +206,8 @@ class Tokens:
 
     Every failed attempt takes a token, every success brings ``token_ratio``. A retry itself costs nothing (its price
     is 0): the failure before it has been paid for, and it needs more than half of the tokens to be left. How long to
-    wait before it, or a server's pushback (a delay it names, or "do not retry"), is the classifier's business; a
-    pushback not to retry counts as a failure here.
+    wait before it, or a server's pushback (a delay it names, or "do not retry"), is the classifier's business: the
+    first is waited out, the second is FAIL, which takes no token as other FAILs do not.
 
     Args:
         max_tokens: what there is at most and at first, above 0 and up to 1000, in thousandths.

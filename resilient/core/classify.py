@@ -141,8 +141,12 @@ class _PlainRetries(dict[type[Exception], None]):
                 return
 
 
-def classifier_of(on: object) -> Classifier:
+def classifier_of(on: object, name: str = "on") -> Classifier:
     """What a policy's ``on`` means: class(es), dotted name(s), a predicate or a classifier.
+
+    Args:
+        on: what the user gave.
+        name: the argument's name, for the error.
 
     Raises:
         TypeError, ValueError: it is none of these.
@@ -151,14 +155,16 @@ def classifier_of(on: object) -> Classifier:
         return on
     if isinstance(on, Rule):
         return Classifier(on)
-    if isinstance(on, (type, str)):
-        return Classifier(Rule(on))
-    if isinstance(on, (tuple, list)):
-        return Classifier(Rule(tuple(on)))
+    if isinstance(on, (type, str, tuple, list)):
+        try:
+            return Classifier(Rule(tuple(on) if isinstance(on, list) else on))
+        except (TypeError, ValueError) as error:  # a rule calls it "on"
+            raise type(error)(str(error).replace("on must", f"{name} must", 1)) from None
     if callable(on):
         return Classifier(Rule(Exception, when=cast("Predicate", on)))
     raise TypeError(
-        f"on must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, got {on!r}"
+        f"{name} must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, "
+        f"got {on!r}"
     )
 
 

@@ -1,11 +1,12 @@
 """Concurrency: who may run, while an algorithm learns how many.
 
 A :class:`Concurrency` counts the calls that run and admits no more than its algorithm's limit. There is no queue:
-who is not admitted is told at once. Every admitted call gives its permit back in one of two ways, ``done`` (the
-algorithm learns from it) or ``forgotten`` (it does not)::
+who is not admitted is told at once. Every admitted call gives its permit back in one of three ways, ``done`` (the
+algorithm learns from it), ``forgotten`` (it does not) or ``undone`` (as if nobody had asked)::
 
     admit ──> ticket ──> done       the call ended: a sample, dropped or not
-      │           └────> forgotten  it was cancelled, or failed before it meant anything: no sample
+      │           ├────> forgotten  it was cancelled, or failed before it meant anything: no sample
+      │           └────> undone     it was never made: no sample, and not counted
       └─────> None                  as many run as may: rejected
 
 A limit that falls below what runs takes nothing away; nobody is admitted until enough of them have ended.
@@ -127,6 +128,16 @@ class Concurrency:
             raise RuntimeError("forgotten: no call is in flight")
         self.inflight -= 1
         self._forgotten += 1
+
+    def undone(self, ticket: int) -> None:
+        """An admitted call was never made: its permit comes back, and nothing is counted.
+
+        Raises:
+            RuntimeError: no admitted call is left.
+        """
+        if not self.inflight:
+            raise RuntimeError("undone: no call is in flight")
+        self.inflight -= 1
 
     def metrics(self) -> ConcurrencyMetrics:
         """All counts so far."""

@@ -20,6 +20,7 @@ __all__ = [
     "FellBack",
     "GaveUp",
     "Hedged",
+    "LinkChanged",
     "Panic",
     "Recovered",
     "Recovering",
@@ -246,6 +247,26 @@ class FellBack:
         return f"{self.name}: fell back, because of {described(self.error)}"
 
 
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """A managed connection changed its state, as ``manager.state`` shows it.
+
+    Attributes:
+        elapsed: since the manager was started, seconds.
+        why: what made it do so, in words; empty if that says itself.
+    """
+
+    name: str
+    elapsed: float
+    before: str
+    after: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        why = f": {self.why}" if self.why else ""
+        return f"{self.name}: {self.after} (was {self.before}){why}"
+
+
 Event: TypeAlias = (
     AttemptFailed
     | Waiting
@@ -261,4 +282,5 @@ Event: TypeAlias = (
     | TimedOut
     | Hedged
     | FellBack
+    | LinkChanged
 )

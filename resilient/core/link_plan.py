@@ -9,8 +9,7 @@ from resilient.core.action import Verdict
 from resilient.core.backoff import Backoff
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, seconds, whole
-from resilient.core.run import COME_BACK, PLAIN_FAIL, TRY_AGAIN, Plan, told_when
-from resilient.errors import Rejected
+from resilient.core.run import Plan, verdict_on
 
 __all__ = ["BACKOFF", "MAX_WAIT", "STABLE_AFTER", "LinkPlan", "link_plan"]
 
@@ -54,12 +53,7 @@ class LinkPlan:
             error: what ended a dial or a connection.
             cut_off: it was the link's own limit of time; then it is dialled again, unless a rule speaks of it.
         """
-        verdict = self.on.match(error)
-        if verdict is None:
-            verdict = self.on.otherwise
-            if verdict == PLAIN_FAIL and (cut_off or isinstance(error, Rejected)):
-                verdict = TRY_AGAIN if cut_off else COME_BACK
-        return told_when(verdict, error.retry_after) if isinstance(error, Rejected) else verdict
+        return verdict_on(self.on, error, cut_off=cut_off)
 
 
 def link_plan(

@@ -191,12 +191,9 @@ class Rate:
     def _ahead(self, now: float) -> float:
         """How far the schedule is ahead of now, seconds, >= 0."""
         ahead = self._since + self._used * self.interval - now
-        # A grant leaves it ``burst`` intervals ahead at most; above (and one interval of grace) the clock went back.
-        back = ahead - self.tolerance - 2 * self.interval
-        if back > OTHER_CLOCK:  # instants of another one mean nothing here: the schedule begins anew
+        # A grant leaves it ``burst`` intervals ahead at most; above, the clock went back. A little is a thread that
+        # read it before its turn, and waits longer: the schedule must not move for it, or slots were granted twice.
+        if ahead - self.tolerance - 2 * self.interval > OTHER_CLOCK:  # instants of that one mean nothing here
             self._since, self._used = -inf, 0
             return 0.0
-        if back > 0.0:  # a thread that read it long before its turn: the burst counts as just used
-            self._since, self._used = now, self.burst
-            return self.burst * self.interval
         return ahead if ahead > 0.0 else 0.0

@@ -8,6 +8,7 @@ failures of that category.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from resilient.core.action import Action, Verdict
@@ -16,7 +17,18 @@ from resilient.core.budget import Budget
 from resilient.core.classify import Classifier
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout, Rejected
 
-__all__ = ["RECOVERIES", "Limit", "Plan", "Run", "Stop", "gave_up_text", "remaining"]
+__all__ = [
+    "RECOVERIES",
+    "Limit",
+    "Plan",
+    "Run",
+    "Stop",
+    "gave_up_text",
+    "rejections_in",
+    "remaining",
+    "told_when",
+    "verdict_on",
+]
 
 RECOVERIES = frozenset({Action.RECONNECT, Action.ROTATE_PROXY, Action.RELOGIN})
 
@@ -164,15 +176,8 @@ class Run:
                 speaks of it or the classifier's ``otherwise`` is more than the plain FAIL. Likewise an inner
                 policy's rejection, which is waited out.
         """
-        on = self.plan.on
-        verdict = on.match(error)
         cut_off = cut_off or (isinstance(error, AttemptTimeout) and error.of_layer)
-        if verdict is None:
-            verdict = TRY_AGAIN if cut_off and on.otherwise == PLAIN_FAIL else on.otherwise
-            if isinstance(error, Rejected) and verdict == PLAIN_FAIL:
-                verdict = COME_BACK
-        if isinstance(error, Rejected):
-            verdict = told_when(verdict, error.retry_after)
+        verdict = verdict_on(self.plan.on, error, cut_off=cut_off)
         return self.judged(verdict, now, rng, timed_out=cut_off or isinstance(error, TimeoutError))
 
     def judged(self, verdict: Verdict, now: float, rng: Rng, *, timed_out: bool = False) -> Stop | None:
@@ -262,6 +267,47 @@ class Run:
             self._counts = {}
         n = self._counts[key] = self._counts.get(key, 0) + 1
         return key, n
+
+
+def verdict_on(on: Classifier, error: Exception, *, cut_off: bool = False) -> Verdict:
+    """What a classifier makes of an error that may be the library's own.
+
+    Args:
+        on: the classifier.
+        error: what was raised.
+        cut_off: the policy's own attempt timeout ended the attempt: it is tried again, unless a rule speaks of it or
+            ``otherwise`` is more than the plain FAIL. Likewise what an inner policy rejected, which is waited out.
+    """
+    rejections, rest = rejections_in(error)
+    verdict = None if rest is None else on.match(rest)
+    if verdict is None:
+        verdict = on.match(error) if rest is None else None
+    if verdict is None:
+        verdict = on.otherwise
+        if verdict == PLAIN_FAIL and (cut_off or rest is None):
+            verdict = TRY_AGAIN if cut_off else COME_BACK
+    if not rejections:
+        return verdict
+    known = [rejected.retry_after for rejected in rejections if rejected.retry_after is not None]
+    return told_when(verdict, max(known, default=None))
+
+
+def rejections_in(error: Exception) -> tuple[list[Rejected], Exception | None]:
+    """What inner policies did not let through, of an error or of the leaves of a group; and what else there is."""
+    if isinstance(error, Rejected):
+        return [error], None
+    if not isinstance(error, ExceptionGroup):
+        return [], error
+    rejected, rest = error.split(Rejected)
+    return [] if rejected is None else list(_leaves(rejected)), rest
+
+
+def _leaves(group: ExceptionGroup[Rejected]) -> Iterator[Rejected]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def told_when(verdict: Verdict, retry_after: float | None) -> Verdict:

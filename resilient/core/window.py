@@ -45,8 +45,8 @@ class CountWindow:
             mark |= SLOW
             self.slow += 1
         if self.calls < self.size:
+            self._ring.append(mark)  # first: an interrupt in between must leave no call without its mark
             self.calls += 1
-            self._ring.append(mark)
             return
         at = self._next
         if self._ring[at]:
@@ -61,8 +61,8 @@ class CountWindow:
                 self.add(0.0, False, False)
             return
         more = min(count, self.size - self.calls)
-        self.calls += more
         self._ring.extend(bytes(more))
+        self.calls += more
 
     def expire(self, now: float) -> None:
         """Nothing: a count does not age."""

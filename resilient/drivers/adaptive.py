@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
-from threading import Lock
+from threading import RLock
+from typing import Any
 
 from resilient.core.client_rate import ClientRate, ClientRateMetrics
 from resilient.core.concurrency import Algorithm, Concurrency, ConcurrencyMetrics
 from resilient.core.throttle import Throttle, ThrottleMetrics
 from resilient.drivers.backends import pause
+from resilient.drivers.circuit import Verdicts
 from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates import in_event_loop, reject
+from resilient.drivers.gates import AsyncGate, in_event_loop, reject
 from resilient.errors import BulkheadFull, RateLimited, Throttled
 from resilient.observe.listeners import Listener
 
 __all__ = [
     "ConcurrencyGate",
     "PacedGate",
-    "Says",
     "SharedClientRate",
     "SharedConcurrency",
     "SharedThrottle",
     "ThrottleGate",
 ]
-
-Says = Callable[[Exception], bool | None]
-"""What an error says: True: the other side could not take it; False: it could; None: nothing."""
-
 
 # Of the calls that begin while less than half of the limit is made use of, so many go untimed after each that is timed.
 # No algorithm moves its limit for one of these (inflight * 2 < limit) unless it is dropped, which always counts; they
@@ -54,7 +51,7 @@ class SharedConcurrency(Concurrency):
 
     def __init__(self, algorithm: Algorithm) -> None:
         super().__init__(algorithm)
-        self.lock = Lock()
+        self.lock = RLock()
         self.passes: deque[tuple[int, None]] = deque()
         self.ended: deque[tuple[int, None]] = deque()
 
@@ -105,7 +102,7 @@ class SharedThrottle(Throttle):
 
     def __init__(self, k: float, window: float, min_calls: int) -> None:
         super().__init__(k, window, min_calls)
-        self.lock = Lock()
+        self.lock = RLock()
 
 
 class SharedClientRate(ClientRate):
@@ -115,7 +112,7 @@ class SharedClientRate(ClientRate):
 
     def __init__(self, beta: float, scale: float) -> None:
         super().__init__(beta=beta, scale=scale)
-        self.lock = Lock()
+        self.lock = RLock()
 
     def restart(self) -> None:
         """Begins again."""
@@ -123,19 +120,21 @@ class SharedClientRate(ClientRate):
 
 
 class _Gate:
-    """What the gates have in common: a lock, a name, and somebody to tell."""
+    """What the gates have in common: a lock, a name, and somebody to tell.
 
-    __slots__ = ("_acquire", "_listeners", "_name", "_release", "_says")
+    A failure, in the verdicts, is that the other side could not take the call.
+    """
 
-    def __init__(self, lock: Lock, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
-        self._says = says
+    __slots__ = ("_listeners", "_lock", "_name", "_of_error", "_of_result")
+
+    def __init__(self, lock: RLock, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]) -> None:
+        self._of_error, self._of_result = verdicts.of_error, verdicts.of_result
         self._name = name
         self._listeners = listeners
-        # On the success path: with these a step costs half of what `with lock` costs.
-        self._acquire, self._release = lock.acquire, lock.release
+        self._lock = lock
 
     def _said(self, error: BaseException) -> bool | None:
-        return self._says(error) if isinstance(error, Exception) else None
+        return self._of_error(error) if isinstance(error, Exception) else None
 
 
 class ConcurrencyGate(_Gate):
@@ -146,8 +145,10 @@ class ConcurrencyGate(_Gate):
 
     __slots__ = ("_ended", "_passes", "machine")
 
-    def __init__(self, machine: SharedConcurrency, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
-        super().__init__(machine.lock, says, name, listeners)
+    def __init__(
+        self, machine: SharedConcurrency, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]
+    ) -> None:
+        super().__init__(machine.lock, verdicts, name, listeners)
         self.machine = machine
         self._passes, self._ended = machine.passes, machine.ended
 
@@ -163,67 +164,59 @@ class ConcurrencyGate(_Gate):
         raise AssertionError("a limiter admits or rejects, and nobody waits")
 
     def passed(self, ticket: tuple[int, float | None], value: object) -> None:
-        inflight, began = ticket
-        if began is None:
+        if self._of_result is not None:
+            self._judged(ticket, self._of_result, value)
+        elif ticket[1] is None:
             self._ended.append(UNTIMED_TICKET)
         else:
-            self._done(inflight, CLOCK.get().now() - began, dropped=False)
+            self._done(ticket[0], CLOCK.get().now() - ticket[1], dropped=False)
 
     def failed(self, ticket: tuple[int, float | None], error: BaseException) -> None:
-        inflight, began = ticket
-        # The duration of a drop means nothing; see core/limits.py.
-        rtt, dropped = 0.0 if began is None else CLOCK.get().now() - began, None
-        try:
-            dropped = self._said(error)
-        finally:
-            if dropped is None:
-                self.forgotten(ticket)
-        if dropped:
-            self._done(inflight, rtt, dropped=True)
-        elif dropped is not None:
-            self.passed(ticket, None)
+        self._judged(ticket, self._said, error)
 
     def forgotten(self, ticket: tuple[int, float | None]) -> None:
-        self._acquire()
-        try:
-            self.machine.forgotten(ticket[0])
-        finally:
-            self._release()
+        with self._lock:
+            self.machine.undone(ticket[0])
+            if ticket[1] is not None:
+                self.machine.settle()  # so that the next call is timed in its place
 
     def metrics(self) -> ConcurrencyMetrics:
         """All counts so far."""
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.settle()
             return self.machine.metrics()
-        finally:
-            self._release()
 
     def restart(self, algorithm: Algorithm) -> None:
         """Begins again with another algorithm; calls that run go on being counted."""
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.restart(algorithm)
+
+    def _judged(self, ticket: tuple[int, float | None], judge: Callable[[Any], bool | None], subject: object) -> None:
+        inflight, began = ticket
+        # Before the judge takes its time. The duration of a drop means nothing; see core/limits.py.
+        rtt, dropped = 0.0 if began is None else CLOCK.get().now() - began, None
+        try:
+            dropped = judge(subject)
         finally:
-            self._release()
+            if dropped is None:
+                with self._lock:
+                    self.machine.forgotten(inflight)
+        if dropped or (dropped is not None and began is not None):
+            self._done(inflight, rtt, dropped=dropped)
+        elif dropped is not None:
+            self._ended.append(UNTIMED_TICKET)
 
     def _enter_timed(self) -> tuple[int, float]:
-        self._acquire()
-        try:
+        with self._lock:
             ticket = self.machine.admit()
-        finally:
-            self._release()
         if ticket is None:
             why = f"{self.machine.limit} calls run, which is the limit now"
             raise reject(BulkheadFull(self._name, None, why), "AdaptiveLimiter", self._listeners)
         return ticket, CLOCK.get().now()
 
     def _done(self, inflight: int, rtt: float, *, dropped: bool) -> None:
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.done(inflight, rtt, dropped)
-        finally:
-            self._release()
 
 
 class ThrottleGate(_Gate):
@@ -231,8 +224,8 @@ class ThrottleGate(_Gate):
 
     __slots__ = ("machine",)
 
-    def __init__(self, machine: SharedThrottle, says: Says, name: str, listeners: tuple[Listener, ...]) -> None:
-        super().__init__(machine.lock, says, name, listeners)
+    def __init__(self, machine: SharedThrottle, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]) -> None:
+        super().__init__(machine.lock, verdicts, name, listeners)
         self.machine = machine
 
     def enter(self) -> bool:
@@ -251,44 +244,65 @@ class ThrottleGate(_Gate):
         raise AssertionError("a throttle admits or rejects, and nobody waits")
 
     def passed(self, ticket: bool, value: object) -> None:
-        next(self.machine.accepts)
+        if self._of_result is None:
+            next(self.machine.accepts)
+        else:
+            self._judged(self._of_result, value)
 
     def failed(self, ticket: bool, error: BaseException) -> None:
-        # A call that says nothing (cancelled) counts as accepted: it must not look like a rejection.
-        if not self._said(error):
-            self.passed(ticket, None)
+        self._judged(self._said, error)
 
     def forgotten(self, ticket: bool) -> None:
-        self.passed(ticket, None)
+        """Nothing is held, and what was tried was tried: ``adopted`` counts no call again."""
+
+    @property
+    def adopted(self) -> AsyncGate:
+        """The gate of a coroutine whose call was let through when it was made."""
+        return _Adopted(self)
 
     def metrics(self) -> ThrottleMetrics:
         """What was counted, as of now."""
         now = CLOCK.get().now()
-        self._acquire()
-        try:
+        with self._lock:
             return self.machine.metrics(now)
-        finally:
-            self._release()
 
     def restart(self) -> None:
         """Begins again."""
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.clear()
+
+    def _judged(self, judge: Callable[[Any], bool | None], subject: object) -> None:
+        # A call that says nothing (cancelled, or its judge broke) is accepted: it must not look like a rejection.
+        rejected: bool | None = None
+        try:
+            rejected = judge(subject)
         finally:
-            self._release()
+            if not rejected:
+                next(self.machine.accepts)
 
     def _decide(self, clock: Clock, now: float) -> bool:
-        self._acquire()
-        try:
+        with self._lock:
             admitted = self.machine.admit(now, clock)
             share = 0.0 if admitted else self.machine.probability(now)
-        finally:
-            self._release()
         if not admitted:
             why = f"rejecting {share:.0%} of calls, as the other side accepts so few"
             raise reject(Throttled(self._name, None, why), "AdaptiveThrottle", self._listeners)
         return True
+
+
+class _Adopted:
+    """A throttle's gate for calls that it has decided on already."""
+
+    __slots__ = ("failed", "forgotten", "passed")
+
+    def __init__(self, gate: ThrottleGate) -> None:
+        self.passed, self.failed, self.forgotten = gate.passed, gate.failed, gate.forgotten
+
+    def ready(self) -> bool:
+        return True
+
+    async def join(self) -> object:
+        raise AssertionError("it was let through already")
 
 
 class PacedGate(_Gate):
@@ -300,9 +314,14 @@ class PacedGate(_Gate):
     __slots__ = ("_max_wait", "machine")
 
     def __init__(
-        self, machine: SharedClientRate, says: Says, max_wait: float | None, name: str, listeners: tuple[Listener, ...]
+        self,
+        machine: SharedClientRate,
+        verdicts: Verdicts,
+        max_wait: float | None,
+        name: str,
+        listeners: tuple[Listener, ...],
     ) -> None:
-        super().__init__(machine.lock, says, name, listeners)
+        super().__init__(machine.lock, verdicts, name, listeners)
         self.machine = machine
         self._max_wait = max_wait
 
@@ -339,7 +358,9 @@ class PacedGate(_Gate):
 
     def passed(self, ticket: bool, value: object) -> None:
         machine, now = self.machine, CLOCK.get().now()
-        if machine.quiet_from <= now < machine.quiet_until:
+        if self._of_result is not None and self._of_result(value):
+            self._responded(now, throttled=True)
+        elif machine.quiet_from <= now < machine.quiet_until:
             next(machine.ticks)
         else:
             self._responded(now, throttled=False)
@@ -351,27 +372,18 @@ class PacedGate(_Gate):
 
     def forgotten(self, ticket: bool) -> None:
         if ticket:
-            self._acquire()
-            try:
+            with self._lock:
                 self.machine.returned()
-            finally:
-                self._release()
 
     def metrics(self) -> ClientRateMetrics:
         """The rates as of the last response."""
-        self._acquire()
-        try:
+        with self._lock:
             return self.machine.metrics()
-        finally:
-            self._release()
 
     def restart(self) -> None:
         """Begins again."""
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.restart()
-        finally:
-            self._release()
 
     def _reserve(self, longest: float | None = None) -> float:
         """Seconds to wait before the call may be made.
@@ -384,22 +396,16 @@ class PacedGate(_Gate):
         deadline = DEADLINE.get()
         if deadline is not None and (longest is None or deadline - now < longest):
             longest = max(0.0, deadline - now)
-        self._acquire()
-        try:
+        with self._lock:
             wait = self.machine.acquire(now)
             refused = longest is not None and wait > longest
             if refused:
                 self.machine.returned()
-        finally:
-            self._release()
         if refused:
             why = f"its turn comes in {wait:.3g} s, and it may wait {longest:.3g} s"
             raise reject(RateLimited(self._name, wait, why), "AdaptiveRate", self._listeners)
         return wait
 
     def _responded(self, now: float, *, throttled: bool) -> None:
-        self._acquire()
-        try:
+        with self._lock:
             self.machine.responded(now, throttled)
-        finally:
-            self._release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -38,9 +37,12 @@ class AsyncioWaiter:
         self._loop = asyncio.get_running_loop()
         self._woken: asyncio.Future[None] = self._loop.create_future()
 
-    def wake(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to wake
+    def wake(self) -> bool:
+        try:
             self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
 
     async def wait(self) -> None:
         await self._woken

@@ -10,6 +10,7 @@ from typing import Any
 
 from resilient.drivers.async_hedging import Copy
 from resilient.drivers.asyncio_backend import ASYNCIO
+from resilient.drivers.attempts import handed_on
 from resilient.drivers.clock import SYSTEM, Clock, Timer, VirtualClock
 
 __all__ = ["AsyncioTeam"]
@@ -28,7 +29,7 @@ class AsyncioTeam:
             raise RuntimeError("a hedge needs a running asyncio task: call the guarded coroutine from one")
         self._task = task
         self._loop = task.get_loop()
-        self._context = copy_context()
+        self._context = handed_on(copy_context())
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: Timer | asyncio.TimerHandle | None = None
         self._before = task.cancelling()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from types import FrameType
 from typing import Any
 
@@ -14,7 +14,7 @@ from resilient.drivers.clock import CLOCK
 from resilient.drivers.episode import Episode, Guard, is_ours
 from resilient.drivers.wrap import POLICY, STARTED
 
-__all__ = ["BLOCK", "Attempt", "attempt_around", "current_attempt"]
+__all__ = ["BLOCK", "Attempt", "attempt_around", "attempt_ended_at", "current_attempt", "handed_on"]
 
 
 class Attempt:
@@ -60,7 +60,8 @@ class Attempt:
         return f"<{type(self).__name__} {self.number}>"
 
 
-# The innermost block around this code: the frame that runs it, and its attempt.
+# The innermost block around this code: the id of the frame that runs it, and its attempt; of an attempt that was handed
+# on, 0, which is no frame's.
 BLOCK: ContextVar[tuple[int, Attempt] | None] = ContextVar("resilient.block", default=None)
 
 
@@ -68,8 +69,9 @@ def current_attempt() -> Attempt | None:
     """The attempt that runs now, or None outside any guarded call.
 
     The innermost one on this call stack. It is found by walking the stack, so that calls which never ask pay
-    nothing for it; a task or a thread that the call starts has a stack of its own, and finds only a block around it.
-    Ask before you start one, and hand on what it needs.
+    nothing for it. Threads and tasks in which ``Timeout(worker=True)`` and ``Hedge`` run a call are given it, without
+    its ``last_error``. One that the call itself starts has a stack of its own, and finds only a block around it: ask
+    before you start one, and hand on what it needs.
     """
     return _attempt_at(sys._getframe(1), BLOCK.get())
 
@@ -87,6 +89,34 @@ def attempt_around(policy: Guard) -> Attempt | None:
             break
         frame = frame.f_back
     return _attempt_at(frame, BLOCK.get())
+
+
+def handed_on(context: Context) -> Context:
+    """A copy of this context, made for a thread or a task: it finds there the attempt that runs here.
+
+    Without the attempt's ``last_error``, which a context would keep.
+    """
+    block = BLOCK.get()
+    attempt = _attempt_at(sys._getframe(1), block)
+    if attempt is not (None if block is None else block[1]):  # otherwise the context has it already
+        context.run(BLOCK.set, None if attempt is None else (0, _without_error(attempt)))
+    return context
+
+
+def _without_error(attempt: Attempt) -> Attempt:
+    return Attempt(attempt._policy, attempt.number, None, attempt._started, attempt._began)
+
+
+def attempt_ended_at(deadline: float) -> float | None:
+    """The ``attempt_timeout`` of the running attempt, seconds, if that is what ends at this instant."""
+    attempt = _attempt_at(sys._getframe(1), BLOCK.get())
+    if attempt is None or attempt._policy is None or attempt._began is None:
+        return None
+    limit = attempt._policy.plan.attempt_timeout
+    if limit is None:
+        return None
+    # Computed by way of what remained, so equal but for rounding: less than a microsecond of any clock in seconds.
+    return limit if abs(attempt._began + limit - deadline) < 1e-6 else None
 
 
 def _attempt_at(frame: FrameType | None, block: tuple[int, Attempt] | None) -> Attempt | None:

@@ -16,9 +16,12 @@ __all__ = ["Backend", "Cutoff", "Waiter", "current_backend", "pause"]
 
 
 class Waiter(Protocol):
-    """Something a task waits for; any thread may wake it, more than once."""
+    """Something a task waits for; any thread may wake it, more than once.
 
-    def wake(self) -> None: ...
+    ``wake`` says whether anybody is left to wake: a loop may be closed while its tasks wait.
+    """
+
+    def wake(self) -> bool: ...
 
     async def wait(self) -> None: ...
 

@@ -20,7 +20,7 @@ from resilient.drivers.backends import Cutoff, current_backend
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.episode import Episode, Guard
-from resilient.drivers.gates import AsyncGate, Entry, Gate
+from resilient.drivers.gates import NO_VALUE, AsyncGate, Entry, Gate
 from resilient.drivers.timeouts import TimeLimit
 
 __all__ = ["AsyncAttempts", "AttemptBlock", "Attempts", "BlockGate", "BlockLimit", "BlockRetry", "Part"]
@@ -117,6 +117,8 @@ class AttemptBlock(Attempt):
     def __enter__(self) -> AttemptBlock:
         if self._attempts is None:
             raise RuntimeError("this attempt is over: the loop gives the next one")
+        if self._attempts.entered:
+            raise RuntimeError("this attempt is entered already: write `with attempt:` once in the loop")
         self._attempts.entered = True
         if self._cut is not None:
             self._cutoff = current_backend().cutoff(self._cut.limit.seconds, CLOCK.get()).__enter__()
@@ -274,7 +276,7 @@ class Attempts:
             while level.held:
                 entry, ticket = level.held.pop()
                 if not isinstance(entry, BlockLimit):
-                    entry.passed(ticket, *(result or (None,)))
+                    entry.passed(ticket, *(result or (NO_VALUE,)))
             episode = level.episode
             level.forget()  # what its own rules raise is not for itself
             if episode is None:
@@ -410,7 +412,7 @@ def _give_back(level: _Level, error: BaseException, place: int | None) -> BaseEx
         if isinstance(entry, BlockLimit):
             continue
         if place is not None and len(level.held) > place:
-            entry.forgotten(ticket)
+            entry.failed(ticket, GeneratorExit())  # as a cancellation, which it was
         else:
             error = _told_of(entry, ticket, error)
     return error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 from resilient.core.backoff import Rng
 from resilient.core.breaker import Breaker, BreakerMetrics, BreakerPlan, State
 from resilient.core.events import StateChanged
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates import reject
+from resilient.drivers.gates import NO_VALUE, reject
 from resilient.errors import CircuitOpen
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO
@@ -31,7 +31,7 @@ class SharedBreaker(Breaker):
 
     def __init__(self, plan: BreakerPlan, rng: Rng) -> None:
         super().__init__(plan, rng)
-        self.lock = Lock()
+        self.lock = RLock()
 
 
 class Verdicts:
@@ -48,7 +48,11 @@ class Verdicts:
         self, of_error: Callable[[Exception], bool | None], of_result: Callable[[object], bool] | None
     ) -> None:
         self.of_error = of_error
-        self.of_result = of_result
+        self.of_result = None if of_result is None else _unless_none_is_named(of_result)
+
+
+def _unless_none_is_named(judge: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is not NO_VALUE and judge(value)
 
 
 class CircuitGate:
@@ -61,15 +65,14 @@ class CircuitGate:
         listeners: told of changes and rejections.
     """
 
-    __slots__ = ("_acquire", "_judges", "_name", "_release", "breaker", "listeners", "verdicts")
+    __slots__ = ("_judges", "_lock", "_name", "breaker", "listeners", "verdicts")
 
     def __init__(self, breaker: SharedBreaker, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]) -> None:
         self.breaker = breaker
         self.verdicts = verdicts
         self.listeners = listeners
         self._name = name
-        # On the success path: with these a step costs half of what `with lock` costs.
-        self._acquire, self._release = breaker.lock.acquire, breaker.lock.release
+        self._lock = breaker.lock
         self._judges = verdicts.of_result is not None
 
     def enter(self) -> int:
@@ -93,20 +96,14 @@ class CircuitGate:
         self._raised(ticket, error, None)
 
     def forgotten(self, ticket: int) -> None:
-        self._acquire()
-        try:
+        with self._lock:
             self.breaker.forgotten(ticket)
-        finally:
-            self._release()
 
     def order(self, order: Callable[[float], None]) -> None:
         """Carries out an operator's order, such as ``breaker.reset``."""
         now = CLOCK.get().now()
-        self._acquire()
-        try:
+        with self._lock:
             order(now)
-        finally:
-            self._release()
         self._tell_moves()
 
     def state(self) -> State:
@@ -116,22 +113,21 @@ class CircuitGate:
     def metrics(self) -> BreakerMetrics:
         """What was counted, as of now."""
         now = CLOCK.get().now()
-        self._acquire()
-        try:
+        with self._lock:
             return self.breaker.metrics(now)
-        finally:
-            self._release()
 
     def _enter_slowly(self) -> int:
         breaker, now = self.breaker, CLOCK.get().now()
-        self._acquire()
-        try:
+        with self._lock:
             ticket = breaker.admit(now)
             retry_after = breaker.retry_after(now) if ticket is None else None
-        finally:
-            self._release()
         if breaker.moved:
-            self._tell_moves()
+            try:
+                self._tell_moves()
+            except BaseException:  # an exit out of a listener
+                if ticket is not None:
+                    self.forgotten(ticket)
+                raise
         if ticket is None:
             raise reject(
                 CircuitOpen(self._name, retry_after, _WHY.get(breaker.state, "")), "CircuitBreaker", self.listeners
@@ -162,20 +158,14 @@ class CircuitGate:
 
     def _record(self, ticket: int, failed: bool, seconds: float | None) -> None:
         breaker, now = self.breaker, CLOCK.get().now()
-        self._acquire()
-        try:
+        with self._lock:
             breaker.recorded(ticket, now, failed, seconds)
-        finally:
-            self._release()
         if breaker.moved:
             self._tell_moves()
 
     def _tell_moves(self) -> None:
-        self._acquire()
-        try:
+        with self._lock:
             moves = self.breaker.take_moves()
-        finally:
-            self._release()
         heard = hearers(self.listeners, INFO)
         if heard:
             for before, after in moves:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
+from enum import Enum
+from threading import get_ident
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,7 +20,19 @@ from resilient.errors import Rejected
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import DEBUG
 
-__all__ = ["AsyncGate", "Entry", "Gate", "close_block", "gated", "in_event_loop", "open_block", "reject"]
+__all__ = ["NO_VALUE", "AsyncGate", "Entry", "Gate", "close_block", "gated", "in_event_loop", "open_block", "reject"]
+
+
+class NoValue(Enum):
+    """What a block comes to that names no result: no rule about results has a say."""
+
+    NO_VALUE = "no value"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+NO_VALUE = NoValue.NO_VALUE
 
 
 class Entry(Protocol):
@@ -93,7 +107,7 @@ def gated(
         leave: takes a ticket of the blocking form back, if it is all the same what became of the call.
     """
     if kind is Kind.EITHER:
-        return wrap_gated(call, gate, kind=kind, adopt=_Adoption(async_gate))
+        return wrap_gated(call, gate, kind=kind, adopt=_Adoption(getattr(gate, "adopted", async_gate)))
     if kind is Kind.SYNC and leave is not None:
         return wrap_scoped(call, gate.enter, leave)
     form = async_gate if kind is Kind.ASYNC else gate
@@ -145,35 +159,47 @@ def reject(error: Rejected, policy: str, listeners: tuple[Listener, ...]) -> Rej
     return error
 
 
-# The tickets of open blocks, by the policy and the frame of the block: a shared policy holds nothing of any of them,
-# and generators and tasks suspended inside a block are not mixed up. One frame runs in one thread at a time.
-_OPEN: dict[tuple[int, int], list[Any]] = {}
+# The tickets of open blocks, each with the thread and task that opened it, by the policy and the frame of the block: a
+# shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not mixed up.
+_OPEN: dict[tuple[int, int], list[tuple[object, Any]]] = {}
 
 
 def open_block(policy: object, ticket: object, frame: FrameType) -> None:
     """Keeps the ticket of a ``with`` block that begins in this frame."""
-    _OPEN.setdefault((id(policy), id(_users(frame))), []).append(ticket)
+    _OPEN.setdefault((id(policy), id(_users(frame))), []).append((_owner(), ticket))
 
 
 def close_block(policy: object, frame: FrameType) -> Any:
     """The ticket of the block that ends in this frame.
 
-    A block that an ``ExitStack`` carried into another function takes the latest ticket of its policy.
+    A block may begin and end in different functions, of an ``ExitStack`` or of a class with an ``__enter__`` of its
+    own: then it is the latest of this task that its own function did not end. A generator's may end in another task.
 
     Raises:
         RuntimeError: no block of this policy is open.
     """
-    key = (id(policy), id(_users(frame)))
-    if key not in _OPEN:
-        others = [other for other in list(_OPEN) if other[0] == key[0]]
-        if not others:
-            raise RuntimeError(f"a block of {policy!r} ends that was never begun")
-        key = others[-1]
-    tickets = _OPEN[key]
-    ticket = tickets.pop()
-    if not tickets:
-        del _OPEN[key]
-    return ticket
+    own, owner = (id(policy), id(_users(frame))), _owner()
+    keys = [own, *[key for key in reversed(list(_OPEN)) if key[0] == own[0] and key != own]]
+    for wanted in (owner, None):
+        for key in keys:
+            blocks = _OPEN.get(key, [])
+            for place in range(len(blocks) - 1, -1, -1):
+                if wanted is None or blocks[place][0] == wanted:
+                    _, ticket = blocks.pop(place)
+                    if not blocks:
+                        del _OPEN[key]
+                    return ticket
+    raise RuntimeError(f"a block of {policy!r} ends that was never begun")
+
+
+def _owner() -> tuple[int, int]:
+    """The thread, and the task in it, by which this code runs."""
+    asyncio, trio, task = sys.modules.get("asyncio"), sys.modules.get("trio"), None
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+    elif trio is not None and trio.lowlevel.in_trio_task():
+        task = trio.lowlevel.current_task()
+    return get_ident(), id(task)
 
 
 def _users(frame: FrameType) -> FrameType:

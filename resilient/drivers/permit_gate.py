@@ -8,7 +8,7 @@ end of its patience; a permit that nobody will use goes on to the next.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Literal, TypeVar, cast
 
 from resilient.core.permits import Permits, PermitsMetrics
@@ -16,6 +16,7 @@ from resilient.drivers.backends import current_backend
 from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import in_event_loop, reject
+from resilient.drivers.locks import let_go
 from resilient.drivers.waiters import ThreadWaiter, Wakeable, await_woken
 from resilient.errors import BulkheadFull
 from resilient.observe.listeners import Listener
@@ -37,11 +38,12 @@ class SharedPermits:
         queue: most calls that may wait; None: no limit.
     """
 
-    __slots__ = ("_lock", "_permits")
+    __slots__ = ("_gone", "_lock", "_permits")
 
     def __init__(self, limit: int, queue: int | None) -> None:
         self._permits = Permits(limit, queue)
-        self._lock = Lock()
+        self._lock = RLock()
+        self._gone: set[Wakeable] = set()  # those that a permit could not be given to, until they leave by themselves
 
     def acquire(self) -> bool:
         """Takes a permit, if one is free and nobody waits for it."""
@@ -51,33 +53,44 @@ class SharedPermits:
     def entry(self, otherwise: Callable[[], T]) -> Callable[[], Literal[True] | T]:
         """A function that takes a permit as ``acquire`` does, or does otherwise.
 
-        Every call passes it: a closure spares it two calls, and a ``with`` costs twice what its own two calls do.
+        Every call passes it: a closure spares it two calls; for the rest see ``let_go``.
         """
         acquire, release, take = self._lock.acquire, self._lock.release, self._permits.acquire
 
         def enter() -> Literal[True] | T:
-            acquire()
             try:
-                if take():
-                    return True
-            finally:
-                release()
-            return otherwise()
+                acquire()
+                taken = take()
+            except BaseException:
+                let_go(self._lock)
+                raise
+            release()
+            return True if taken else otherwise()
 
         return enter
 
     def passed(self, ticket: object, value: object) -> None:
         """A permit comes back, and goes to the first who waits."""
         lock = self._lock
-        lock.acquire()  # twice as fast as ``with``
         try:
+            lock.acquire()
             woken = self._permits.release()
-        finally:
-            lock.release()
-        if woken is not None:
-            cast("Wakeable", woken).wake()
+        except BaseException:
+            let_go(lock)
+            raise
+        lock.release()
+        while woken is not None and not cast("Wakeable", woken).wake():
+            woken = self._handed_on(cast("Wakeable", woken))
 
     failed = passed
+
+    def _handed_on(self, gone: Wakeable) -> object | None:
+        """Takes a permit back from a waiter whose event loop is gone; who has it now."""
+        with self._lock:
+            if not self._permits.leave(gone):
+                return None
+            self._gone.add(gone)
+            return self._permits.release()
 
     def forgotten(self, ticket: object) -> None:
         """A permit comes back from a call that was not made."""
@@ -93,6 +106,9 @@ class SharedPermits:
     def leave(self, waiter: Wakeable) -> bool:
         """Stops waiting; whether it has been given a permit."""
         with self._lock:
+            if waiter in self._gone:  # it was, but could not be woken
+                self._gone.discard(waiter)
+                return False
             return self._permits.leave(waiter)
 
     def rejected(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import TypeVar, cast
 
 from resilient.core.rate import SLACK, Rate, RateMetrics
@@ -16,6 +16,7 @@ from resilient.drivers.backends import current_backend
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock, is_virtual
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import in_event_loop, reject
+from resilient.drivers.locks import let_go
 from resilient.drivers.waiters import ThreadWaiter, Wakeable, await_woken
 from resilient.errors import RateLimited
 from resilient.observe.listeners import Listener
@@ -49,9 +50,9 @@ class Place:
         self.thread = get_ident()
         self.queued = False
 
-    def wake(self) -> None:
-        """Wakes its owner, from any thread."""
-        self.waiter.wake()
+    def wake(self) -> bool:
+        """Wakes its owner, from any thread; False if its event loop is gone."""
+        return self.waiter.wake()
 
 
 class SharedRate:
@@ -69,7 +70,7 @@ class SharedRate:
 
     def __init__(self, rate: float, per: float, burst: int) -> None:
         self._rate = Rate(rate, per, burst)
-        self._lock = Lock()
+        self._lock = RLock()
         self._threads: dict[int, int] = {}  # places of each thread
 
     def take(self, now: float) -> int:
@@ -80,25 +81,21 @@ class SharedRate:
     def entry(self, otherwise: Callable[[], T]) -> Callable[[], int | T]:
         """A function that takes a slot that is due now and gives the number of the grant, or does otherwise.
 
-        Every call passes it: a closure spares it two calls, and a ``with`` costs twice what its own two calls do.
+        Every call passes it: a closure spares it two calls; for the rest see ``let_go``.
         """
-        acquire, release, rate, take, clock = (
-            self._lock.acquire,
-            self._lock.release,
-            self._rate,
-            self._rate.take,
-            CLOCK.get,
-        )
+        lock, rate, clock = self._lock, self._rate, CLOCK.get
+        acquire, release, take = lock.acquire, lock.release, rate.take
 
         def enter() -> int | T:
             now = clock().now()
-            acquire()
             try:
-                if take(now) == 0.0:
-                    return rate.granted
-            finally:
-                release()
-            return otherwise()
+                acquire()
+                grant = rate.granted if take(now) == 0.0 else 0
+            except BaseException:
+                let_go(lock)
+                raise
+            release()
+            return grant or otherwise()
 
         return enter
 
@@ -127,14 +124,14 @@ class SharedRate:
                 return 0, wait
             grant = self._rate.granted
             head = self._left(place)
-        _wake(head)
+        self._wake(head)
         return grant, 0.0
 
     def leave(self, place: Place) -> None:
         """A caller gives up its place, if it has not left already."""
         with self._lock:
             head = self._left(place)
-        _wake(head)
+        self._wake(head)
 
     def rejected(self, now: float) -> float:
         """A call was turned away; the seconds until a slot would come."""
@@ -146,7 +143,7 @@ class SharedRate:
         """A granted call never started."""
         with self._lock:
             head = self._rate.cancelled(grant)
-        _wake(head)
+        self._wake(head)
 
     def crossed(self, thread: int) -> bool:
         """Whether a place of this thread is in the queue: one that blocks it would wait for itself."""
@@ -166,7 +163,7 @@ class SharedRate:
         """The schedule and the counts begin anew; calls that wait keep their places."""
         with self._lock:
             head = self._rate.reset()
-        _wake(head)
+        self._wake(head)
 
     def _left(self, place: Place) -> object | None:
         if not place.queued:
@@ -179,10 +176,11 @@ class SharedRate:
             del self._threads[place.thread]
         return self._rate.leave(place)
 
-
-def _wake(head: object | None) -> None:
-    if head is not None:
-        cast("Place", head).wake()
+    def _wake(self, head: object | None) -> None:
+        """Wakes the new head of the queue; one whose event loop is gone makes way for the next."""
+        while head is not None and not cast("Place", head).wake():
+            with self._lock:
+                head = self._left(cast("Place", head))
 
 
 class RateGate:

@@ -10,6 +10,7 @@ from threading import TIMEOUT_MAX, Event, Lock, Thread, get_ident
 from types import CoroutineType
 from typing import Any, NamedTuple
 
+from resilient.drivers.attempts import handed_on
 from resilient.drivers.clock import CLOCK, Timer, is_virtual
 from resilient.drivers.hedging import Race, Terms
 from resilient.errors import PolicyTimeout
@@ -71,7 +72,8 @@ class _Threads:
     def _start(self) -> None:
         copy = self._race.copies
         self._watch()  # first: virtual time may pass as soon as the copy runs
-        thread = Thread(target=copy_context().run, args=(self._work, copy), name=self._terms.name, daemon=True)
+        context = handed_on(copy_context())
+        thread = Thread(target=context.run, args=(self._work, copy), name=self._terms.name, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # no more threads: a copy that failed at once

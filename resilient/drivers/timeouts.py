@@ -8,6 +8,7 @@ from contextvars import Token, copy_context
 from typing import Any
 
 from resilient.core.events import TimedOut
+from resilient.drivers.attempts import attempt_ended_at, handed_on
 from resilient.drivers.backends import Cutoff, current_backend
 from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.deadline import DEADLINE, lift
@@ -63,6 +64,23 @@ class TimeLimit:
         error = self.error(self.seconds)
         if isinstance(error, AttemptTimeout):
             error.of_layer = True  # for the Retry around it
+        return self._told(error)
+
+    def cut(self, began: float, deadline: float, outer: float | None) -> PolicyTimeout:
+        """The error of a call that this limit, or one around it that ended earlier, has cut off; told likewise.
+
+        Args:
+            began: when the call began, monotonic seconds.
+            deadline: when it had to be over.
+            outer: when what is around it has to be.
+        """
+        if outer is None or deadline < outer:
+            return self.exceeded()
+        each = attempt_ended_at(deadline) if self.error is AttemptTimeout else None
+        if each is None:
+            return self._told(DeadlineExceeded(deadline - began))
+        error = AttemptTimeout(each)
+        error.of_layer = True  # likewise
         return self._told(error)
 
     def too_late(self) -> PolicyTimeout:
@@ -149,15 +167,16 @@ class _Worker:
 def call_in_worker(limit: TimeLimit, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """A blocking call in a daemon thread, left behind there if it takes too long: no thread can be stopped.
 
-    It runs in a copy of this context, so that it reads the deadline.
+    It runs in a copy of this context, so that it reads the deadline, and finds the attempt that runs here.
     """
-    clock = CLOCK.get()
+    clock, outer = CLOCK.get(), DEADLINE.get()
+    began = clock.now()
     token = limit.enter()
     try:
         deadline = DEADLINE.get()
         assert deadline is not None  # enter() has set it
         worker = _Worker()
-        context = copy_context()
+        context = handed_on(copy_context())
         threading.Thread(
             target=context.run, args=(worker.run, call, args, kwargs), name=f"resilient {limit.name}", daemon=True
         ).start()
@@ -170,5 +189,5 @@ def call_in_worker(limit: TimeLimit, call: Callable[..., Any], args: Sequence[An
         lift(token)
     if late:
         worker.forget()
-        raise limit.exceeded()
+        raise limit.cut(began, deadline, outer)
     return worker.result()

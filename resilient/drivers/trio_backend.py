@@ -57,11 +57,12 @@ class TrioWaiter:
         self._token = trio.lowlevel.current_trio_token()
         self._woken = trio.Event()
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         try:
             self._token.run_sync_soon(self._woken.set)
         except trio.RunFinishedError:
-            return  # nobody is left to wake
+            return False
+        return True
 
     async def wait(self) -> None:
         await self._woken.wait()

@@ -10,6 +10,7 @@ from types import TracebackType
 import trio
 
 from resilient.drivers.async_hedging import Copy
+from resilient.drivers.attempts import handed_on
 from resilient.drivers.clock import SYSTEM, Clock, VirtualClock
 from resilient.drivers.trio_backend import TRIO
 
@@ -24,7 +25,7 @@ class TrioTeam:
     cancelled: type[BaseException] = trio.Cancelled
 
     def __init__(self) -> None:
-        self._context = copy_context()
+        self._context = handed_on(copy_context())
         self._scope = trio.CancelScope()
         self._manager = trio.open_nursery()
 

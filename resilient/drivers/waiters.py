@@ -14,8 +14,8 @@ __all__ = ["ThreadWaiter", "Wakeable", "await_woken"]
 class Wakeable(Protocol):
     """Who waits, as whoever wakes it sees it."""
 
-    def wake(self) -> None:
-        """Wakes it, from any thread; again does nothing."""
+    def wake(self) -> bool:
+        """Wakes it, from any thread; again does nothing. False if nobody is left to wake: its event loop is gone."""
         ...
 
 
@@ -27,9 +27,10 @@ class ThreadWaiter:
     def __init__(self) -> None:
         self._woken = Event()
 
-    def wake(self) -> None:
+    def wake(self) -> bool:
         """Wakes it, from any thread; again does nothing."""
         self._woken.set()
+        return True
 
     def wait(self, clock: Clock, seconds: float | None) -> None:
         """Blocks the thread until it is woken, or that much time has passed by the clock (None: no limit)."""

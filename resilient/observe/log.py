@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from resilient.core.events import CallRejected, Entered, Event, GaveUp, Panic, RecoveryFailed, StateChanged
+from resilient.core.events import CallRejected, Entered, Event, GaveUp, LinkChanged, Panic, RecoveryFailed, StateChanged
 
 if TYPE_CHECKING:
     import logging
@@ -40,8 +40,9 @@ def report(listener: object, error: Exception) -> None:
 
 
 def level_of(event: Event) -> int:
-    """Panics are errors; calls given up after retries, handlers that raised and circuits that opened are warnings;
-    the rest is news, except for what comes by the thousand: rejected calls are for debugging.
+    """Panics are errors; calls given up after retries, handlers that raised, circuits that opened and connections that
+    were lost or given up are warnings; the rest is news, except for what comes by the thousand: rejected calls are for
+    debugging.
     """
     if isinstance(event, Panic):
         return ERROR
@@ -51,6 +52,8 @@ def level_of(event: Event) -> int:
         return DEBUG
     if isinstance(event, StateChanged):
         return WARNING if event.after == "open" else INFO
+    if isinstance(event, LinkChanged):
+        return WARNING if event.after == "FAILED" or (event.before, event.after) == ("READY", "BACKING_OFF") else INFO
     return WARNING if isinstance(event, GaveUp) and event.attempts > 1 else INFO
 
 

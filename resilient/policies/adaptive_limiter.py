@@ -12,11 +12,11 @@ from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.vegas import Vegas
 from resilient.drivers.adaptive import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.circuit import Chance
+from resilient.drivers.circuit import Chance, Verdicts
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
-from resilient.policies.judging import says
+from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful
 
@@ -53,7 +53,8 @@ class AdaptiveLimiter(GatePolicy, Stateful):
         initial: the limit to begin with.
         min_limit: never below, >= 1.
         max_limit: never above.
-        on: which errors mean that the other side could not take the call (a drop), as for ``Retry``; timeouts.
+        on: which errors mean that the other side could not take the call (a drop), as for ``Retry``; timeouts. A
+            returned value that a result rule names is a drop too.
         name: for errors and events.
         listeners: functions that are told every event of this policy.
         home: where the state lives; see ``named``.
@@ -85,14 +86,16 @@ class AdaptiveLimiter(GatePolicy, Stateful):
             raise ValueError(f"initial must be <= max_limit ({most}), got {self.initial!r}")
         fix = object.__setattr__
         fix(self, "listeners", checked_listeners(self.listeners))
-        judge = says(classifier_of(self.on))
+        on = classifier_of(self.on)
+        fix(self, "on", on)
+        judge = says(on)
 
         def dropped(error: Exception) -> bool | None:
             return judge(error) or None
 
         name = checked_name(self.name)
         machine = self.found_state("AdaptiveLimiter", name, self._machine)
-        fix(self, "gate", ConcurrencyGate(machine, dropped, name, self.listeners))
+        fix(self, "gate", ConcurrencyGate(machine, Verdicts(dropped, says_of(on)), name, self.listeners))
 
     def _machine(self) -> SharedConcurrency:
         return SharedConcurrency(self._algorithm())
@@ -126,5 +129,4 @@ class AdaptiveLimiter(GatePolicy, Stateful):
     def with_(self, **changes: Unpack[AdaptiveLimiterSettings]) -> AdaptiveLimiter:
         """A copy with some settings changed, and a state of its own."""
         changes.setdefault("home", None)  # which keeps its state by name: this one's
-        changes.setdefault("home", None)
         return replace(self, **changes)

@@ -9,11 +9,12 @@ from resilient.core.classify import classifier_of
 from resilient.core.client_rate import ClientRateMetrics
 from resilient.core.duration import Duration, number, optional_seconds
 from resilient.drivers.adaptive import PacedGate, SharedClientRate
+from resilient.drivers.circuit import Verdicts
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
-from resilient.policies.judging import says
+from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful
 
@@ -42,7 +43,8 @@ class AdaptiveRate(GatePolicy, Stateful):
     it; never above twice the measured rate. Callers wait in order.
 
     Args:
-        on: which errors mean that the other side throttles, as for ``Retry``; there is no default.
+        on: which errors mean that the other side throttles, as for ``Retry``; there is no default. Rules for
+            results say it of returned values.
         max_wait: longest wait for one's turn, seconds; who would wait longer is rejected at once
             (:class:`~resilient.RateLimited`). None: no limit but the deadline around the call.
         beta: what is left of the rate after a throttle, above 0 and below 1.
@@ -73,9 +75,11 @@ class AdaptiveRate(GatePolicy, Stateful):
             raise ValueError(f"beta must be < 1, got {self.beta!r}")
         number("scale", self.scale, least=0, above=True)
         fix(self, "listeners", checked_listeners(self.listeners))
+        fix(self, "max_wait", max_wait)
         name, on = checked_name(self.name), classifier_of(self.on)
+        fix(self, "on", on)
         machine = self.found_state("AdaptiveRate", name, self._machine)
-        fix(self, "gate", PacedGate(machine, says(on), max_wait, name, self.listeners))
+        fix(self, "gate", PacedGate(machine, Verdicts(says(on), says_of(on)), max_wait, name, self.listeners))
 
     def _machine(self) -> SharedClientRate:
         return SharedClientRate(self.beta, self.scale)
@@ -96,5 +100,4 @@ class AdaptiveRate(GatePolicy, Stateful):
     def with_(self, **changes: Unpack[AdaptiveRateSettings]) -> AdaptiveRate:
         """A copy with some settings changed, and a state of its own."""
         changes.setdefault("home", None)  # which keeps its state by name: this one's
-        changes.setdefault("home", None)
         return replace(self, **changes)

@@ -9,11 +9,12 @@ from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.throttle import ThrottleMetrics
 from resilient.drivers.adaptive import SharedThrottle, ThrottleGate
+from resilient.drivers.circuit import Verdicts
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
-from resilient.policies.judging import says
+from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful
 
@@ -45,7 +46,8 @@ class AdaptiveThrottle(GatePolicy, Stateful):
             a recovery is noticed soon.
         window: what is counted, seconds, > 0.
         min_calls: below so many calls nothing is rejected, >= 0.
-        on: which errors mean that the other side did not accept the call, as for ``Retry``.
+        on: which errors mean that the other side did not accept the call, as for ``Retry``; and which returned
+            values, if it has rules for results.
         name: for errors and events.
         listeners: functions that are told every event of this policy.
         home: where the state lives; see ``named``.
@@ -73,8 +75,9 @@ class AdaptiveThrottle(GatePolicy, Stateful):
         fix(self, "window", window)
         fix(self, "listeners", checked_listeners(self.listeners))
         name, on = checked_name(self.name), classifier_of(self.on)
+        fix(self, "on", on)
         machine = self.found_state("AdaptiveThrottle", name, self._machine)
-        fix(self, "gate", ThrottleGate(machine, says(on), name, self.listeners))
+        fix(self, "gate", ThrottleGate(machine, Verdicts(says(on), says_of(on)), name, self.listeners))
 
     def _machine(self) -> SharedThrottle:
         return SharedThrottle(self.k, seconds("window", self.window), self.min_calls)
@@ -95,5 +98,4 @@ class AdaptiveThrottle(GatePolicy, Stateful):
     def with_(self, **changes: Unpack[AdaptiveThrottleSettings]) -> AdaptiveThrottle:
         """A copy with some settings changed, and a state of its own."""
         changes.setdefault("home", None)  # which keeps its state by name: this one's
-        changes.setdefault("home", None)
         return replace(self, **changes)

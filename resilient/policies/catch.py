@@ -11,11 +11,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from resilient.core.action import Action
 from resilient.core.classify import Classifier, classifier_of
-from resilient.core.events import Panic
+from resilient.core.events import Entered, Panic
 from resilient.core.naming import is_named
+from resilient.drivers.blocks import Part
 from resilient.drivers.episode import called, name_of, outer_cut
 from resilient.drivers.gates import close_block, open_block
-from resilient.drivers.wrap import Kind, wrap_rescued
+from resilient.drivers.wrap import OURS, Kind, wrap_rescued
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import ERROR
 from resilient.policies.guarding import check_kind
@@ -31,6 +32,7 @@ D = TypeVar("D")
 # Panics of native extensions that derive from BaseException, by name, so that nothing is imported.
 # PyO3 (src/panic.rs): PanicException, raised where Rust code panics, so that `except Exception` lets it pass.
 NATIVE_PANICS = ("pyo3_runtime.PanicException",)
+ENTERED = "_resilient_entered"  # what tells that a call begins, among the names of its wrapper
 
 
 class Caught:
@@ -120,7 +122,24 @@ class Catch(Policy, Generic[D]):
         adopt: Callable[..., Any] = _adopt
         if listeners:
             rescue, adopt = partial(rescue, listeners=listeners), partial(adopt, listeners=listeners)
-        return wrap_rescued(call, rescue, self, kind=kind, caught=BaseException, adopt=adopt)
+        return wrap_rescued(
+            call,
+            rescue,
+            self,
+            kind=kind,
+            caught=BaseException,
+            adopt=adopt,
+            facts={"entered": f"{ENTERED}()"} if listeners else None,
+            names={**OURS, ENTERED: partial(_entered, self.name or self.kind, listeners)},
+        )
+
+    def parts(self) -> tuple[Part, ...]:
+        """What the loop form is made of: it has none.
+
+        Raises:
+            TypeError: always; it names the form there is.
+        """
+        raise TypeError("catch is no layer of a loop: write `with catch(...):`, also in coroutines")
 
     def replaced(self, call: Callable[..., Any], error: BaseException, listeners: tuple[Listener, ...] = ()) -> D:
         """The default for a call that raised, or the error again."""
@@ -145,6 +164,10 @@ class Catch(Policy, Generic[D]):
             tell(Panic(name, "call", error), listeners)
 
 
+def _entered(name: str, listeners: tuple[Listener, ...]) -> None:
+    tell(Entered(name, 0.0, "catch"), listeners)
+
+
 def _rescue(
     policy: Catch[D],
     call: Callable[..., Any],
@@ -152,6 +175,7 @@ def _rescue(
     args: Any,
     kwargs: Any,
     listeners: tuple[Listener, ...] = (),
+    entered: None = None,
 ) -> D:
     try:
         return policy.replaced(called(call, args), error, listeners)
@@ -166,6 +190,7 @@ async def _rescue_async(
     args: Any,
     kwargs: Any,
     listeners: tuple[Listener, ...] = (),
+    entered: None = None,
 ) -> D:
     try:
         return policy.replaced(called(call, args), error, listeners)
@@ -180,6 +205,7 @@ async def _adopt(
     args: Any = (),
     kwargs: Any = None,
     listeners: tuple[Listener, ...] = (),
+    entered: None = None,
 ) -> Any:
     try:
         return await coroutine

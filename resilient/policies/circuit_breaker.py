@@ -16,7 +16,7 @@ from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
-from resilient.policies.judging import says
+from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful
 
@@ -68,7 +68,7 @@ class CircuitBreaker(GatePolicy, Stateful):
         on: which errors are failures, as for ``Retry``; others are successes. Limits of time that inner policies set
             are failures, unless a rule speaks of them; what inner policies reject says nothing.
         ignore: which errors count as nothing.
-        result: says of a returned value whether it is a failure.
+        result: says of a returned value whether it is a failure; a value that a result rule of ``on`` names is one too.
         name: for errors and events.
         listeners: functions that are told every event of this policy.
         home: where the state lives; see ``named``.
@@ -97,17 +97,23 @@ class CircuitBreaker(GatePolicy, Stateful):
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
-        on = classifier_of(self.on)
-        ignore = None if self.ignore in ((), []) else classifier_of(self.ignore)
-        if self.result is not None and not callable(self.result):
-            raise TypeError(f"result must be a function of a returned value, got {self.result!r}")
+        on, result = classifier_of(self.on), self.result
+        ignore = None if self.ignore in ((), []) else classifier_of(self.ignore, "ignore")
+        if result is not None and not callable(result):
+            raise TypeError(f"result must be a function of a returned value, got {result!r}")
+        fix(self, "on", on)
+        fix(self, "ignore", () if ignore is None else ignore)
         fix(self, "listeners", checked_listeners(self.listeners))
         plan = self._plan()
+        fix(self, "slow_call", plan.slow_call)
+        if not isinstance(self.open_for, Backoff):
+            fix(self, "open_for", plan.open_for.delay(1))
         if self.failure_rate is None and self.consecutive is None and self.slow_call is None:
             raise ValueError("failure_rate, consecutive and slow_call are all None: nothing would ever open it")
         breaker = self.found_state("CircuitBreaker", checked_name(self.name), lambda: SharedBreaker(plan, Chance()))
         kind = CircuitGate if plan.slow_call is None else TimedCircuitGate
-        fix(self, "gate", kind(breaker, Verdicts(says(on, ignore), self.result), self.name, self.listeners))
+        verdicts = Verdicts(says(on, ignore), _either(result, says_of(on)))
+        fix(self, "gate", kind(breaker, verdicts, self.name, self.listeners))
 
     def _plan(self) -> BreakerPlan:
         timed = isinstance(self.window, timedelta)
@@ -165,5 +171,11 @@ class CircuitBreaker(GatePolicy, Stateful):
     def with_(self, **changes: Unpack[CircuitBreakerSettings]) -> CircuitBreaker:
         """A copy with some settings changed, and a state of its own."""
         changes.setdefault("home", None)  # which keeps its state by name: this one's
-        changes.setdefault("home", None)
         return replace(self, **changes)
+
+
+def _either(one: Callable[[Any], bool] | None, other: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:
+    """A judge for whom a value is a failure if either says so."""
+    if one is None or other is None:
+        return one or other
+    return lambda value: bool(one(value) or other(value))

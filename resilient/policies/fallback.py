@@ -59,9 +59,12 @@ class Substitute(NamedTuple):
 
     def result(self, error: Exception) -> Any:
         """The value; a coroutine if it turns out to be async."""
-        if not self.called:
-            return self.given
-        return self.given(error) if self.sees else self.given()
+        try:
+            if not self.called:
+                return self.given
+            return self.given(error) if self.sees else self.given()
+        finally:
+            del error  # a bare raise in it: a frame that holds the error it raised is a cycle
 
 
 @dataclass(frozen=True, init=False, repr=False)  # no slots: Fallback[int](...) sets an attribute of its own

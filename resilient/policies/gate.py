@@ -10,7 +10,7 @@ from typing import Any, Self
 from resilient.core.events import CallRejected, Entered, TimedOut
 from resilient.drivers.blocks import BlockGate, Part
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates import AsyncGate, Gate, close_block, gated, open_block
+from resilient.drivers.gates import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
 from resilient.drivers.wrap import Kind
 from resilient.errors import PolicyTimeout, Rejected
 from resilient.observe.listeners import Listener, tell
@@ -88,7 +88,7 @@ class GatePolicy(Policy):
 
 def _leave(gate: Gate | AsyncGate, ticket: object, error: BaseException | None) -> None:
     if error is None:
-        gate.passed(ticket, None)
+        gate.passed(ticket, NO_VALUE)
     else:
         gate.failed(ticket, error)
 
@@ -103,6 +103,9 @@ class _Noted:
         self._listeners = listeners
         self.passed = gate.passed
         self.forgotten = gate.forgotten
+        adopted = getattr(gate, "adopted", None)
+        if adopted is not None:
+            self.adopted = adopted  # its entry was told when the call was made
 
     def enter(self) -> Any:
         return self._noted(self._gate.enter)

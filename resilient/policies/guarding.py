@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from resilient.drivers.wrap import Kind, kind_of
 
 __all__ = ["decorated"]
 
-# These become a compiled function; any other callable object keeps its type and attributes, behind a proxy.
-FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType, functools.partial)
+# These become a compiled function. Any other callable keeps its type and attributes, behind a proxy: partials and
+# builtins too, as a function in a class body is a method, and they are none.
+FUNCTIONS = (FunctionType, MethodType)
 
 
 def decorated(
@@ -39,6 +39,7 @@ def decorated(
             f"with .call({target.__name__}, ...), or an instance with .proxy(...)"
         )
     if not callable(target):
+        _close_unstarted(target)
         raise TypeError(f"{policy} can decorate functions, methods and callable objects, got {target!r}")
     kind = check_kind(target, policy=policy, streams=streams)
     wrapper = guard(target, kind)
@@ -52,9 +53,17 @@ def decorated(
 def check_kind(call: Callable[..., Any], *, policy: str, streams: bool) -> Kind:
     """The kind of a callable, if this policy can guard it.
 
+    Args:
+        call: what is to be guarded.
+        policy: the policy's name, or name and form (``"Timeout.execute"``), for errors.
+        streams: whether generators are guarded, and nothing else.
+
     Raises:
-        TypeError: it is a generator function and the policy does not stream, or the other way round.
+        TypeError: it is no callable, most likely the result of a call; or it is a generator function and the policy
+            does not stream, or the other way round.
     """
+    if not callable(call):
+        raise _no_callable(call, policy)
     kind = kind_of(call)
     generator = kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
     name = getattr(call, "__qualname__", repr(call))
@@ -69,3 +78,18 @@ def check_kind(call: Callable[..., Any], *, policy: str, streams: bool) -> Kind:
     if streams and kind in (Kind.SYNC, Kind.ASYNC):
         raise TypeError(f"{name} is no generator function: leave streaming=True out")
     return kind
+
+
+def _no_callable(given: object, policy: str) -> TypeError:
+    owner, _, form = policy.partition(".")
+    form = form or "call"
+    _close_unstarted(given)
+    name, got = (given.__name__, "a coroutine") if inspect.iscoroutine(given) else ("function", repr(given))
+    advice = f"write .{form}({name}, ...), not .{form}({name}(...))"
+    return TypeError(f"{owner}.{form} takes the function and its arguments, got {got}: {advice}")
+
+
+def _close_unstarted(given: object) -> None:
+    """Nobody will await it now, and nobody needs to be warned of that."""
+    if inspect.iscoroutine(given) and inspect.getcoroutinestate(given) == inspect.CORO_CREATED:
+        given.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
-from resilient.drivers.blocks import Part
+from resilient.drivers.blocks import Attempts, Part
 from resilient.drivers.wrap import Kind
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import checked_name
 from resilient.policies.policy import Policy
+from resilient.policies.timeout import Timeout
 
 __all__ = ["Pipeline"]
 
@@ -68,9 +69,26 @@ class Pipeline(Policy):
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
         """One callable, guarded by all layers."""
+        guarded: Any = call
         for layer in reversed(self._inner):
-            call = layer.guard(call, kind, listeners)
-        return call
+            guarded = layer.guard(guarded, kind, listeners)
+        guarded.__wrapped__ = call  # not the next layer: one step leads to what was guarded
+        return cast("Callable[..., Any]", guarded)
+
+    def __iter__(self) -> Attempts:
+        """The block form: ``for attempt in policy:`` ``with attempt: ...``"""
+        self.check_blocking()
+        return Policy.__iter__(self)
+
+    def check_blocking(self) -> None:
+        """Whether a blocking block can be guarded.
+
+        Raises:
+            TypeError: a layer would need a worker.
+        """
+        for layer in self._inner:
+            if isinstance(layer, (Timeout, Pipeline)):
+                layer.check_blocking()
 
     def parts(self) -> tuple[Part, ...]:
         """What the block form is made of."""

@@ -147,6 +147,24 @@ class Policy(Frozen):
         """The block form in coroutines: ``async for attempt in policy:`` ``with attempt: ...``"""
         return AsyncAttempts(self.parts())
 
+    if not TYPE_CHECKING:  # pragma: no branch  # for who writes them all the same: these forms do not exist
+
+        def __enter__(self, *_):
+            self.parts()  # which refuses if there is no block form at all
+            raise TypeError(
+                f"a {self.kind} may make several attempts, which `with` alone cannot: write "
+                "`for attempt in policy:` and inside it `with attempt: ...`"
+            )
+
+        def __aenter__(self, *_):
+            self.parts()
+            raise TypeError(
+                f"a {self.kind} may make several attempts, which `async with` alone cannot: write "
+                "`async for attempt in policy:` and inside it `with attempt: ...`"
+            )
+
+        __exit__, __aexit__ = __enter__, __aenter__
+
     def parts(self) -> tuple[Part, ...]:
         """What the block form is made of, outermost first.
 

@@ -150,7 +150,11 @@ class Stateful:
         """This policy's state: its own, or that which its home keeps under its name."""
         with _lock:
             _live[id(self)] = ref(self, partial(_forget, id(self)))
-        return make() if self.home is None else self.home.state(kind, name, make)
+        if self.home is None:
+            return make()
+        if not callable(getattr(self.home, "state", None)):
+            raise TypeError(f"home must have a method state(kind, name, make), as Home says, got {self.home!r}")
+        return self.home.state(kind, name, make)
 
 
 def _forget(key: int, gone: object) -> None:

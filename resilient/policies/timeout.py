@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from resilient.core.duration import Duration, seconds
-from resilient.drivers.blocks import BlockLimit, Part
+from resilient.drivers.blocks import Attempts, BlockLimit, Part
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates import AsyncGate, Gate
+from resilient.drivers.gates import AsyncGate, Gate, open_block
 from resilient.drivers.timeouts import AsyncTimeLimit, TimeLimit, call_in_worker
 from resilient.drivers.wrap import Kind, wrap_eager
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.policies.policy import Policy
 
 __all__ = ["Timeout"]
 
@@ -43,7 +45,8 @@ class Timeout(GatePolicy):
         seconds: the limit, > 0. An outer limit that ends earlier holds as well.
         worker: runs blocking calls in a daemon thread each, so that the caller gets its error at the limit. The call
             itself goes on in that thread until it ends by itself, with whatever it holds: its effects may still
-            happen, and calls that never end pile up. For code that no other limit reaches.
+            happen, and calls that never end pile up. For functions that no other limit reaches: async code is cancelled
+            where it runs, and a blocking block, which cannot move to a thread, is refused with a TypeError.
         name: for events.
         listeners: functions that are told every event of this policy.
 
@@ -94,6 +97,29 @@ class Timeout(GatePolicy):
     def of_attempts(self) -> Timeout:
         """The same inside a Retry: what it cuts off is one attempt."""
         return replace(self, error=AttemptTimeout)
+
+    def __enter__(self) -> Self:
+        self.check_blocking()
+        open_block(self, self.gate.enter(), sys._getframe(1))
+        return self
+
+    def __iter__(self) -> Attempts:
+        """The block form: ``for attempt in policy:`` ``with attempt: ...``"""
+        self.check_blocking()
+        return Policy.__iter__(self)
+
+    def check_blocking(self) -> None:
+        """Whether a blocking block can be guarded.
+
+        Raises:
+            TypeError: it would need a worker.
+        """
+        if self.worker:
+            raise TypeError(
+                f"Timeout({self.gate.seconds:g}, worker=True) cannot guard a blocking block, which cannot move to a "
+                "thread: make it a function, for @policy or policy.call(fn), or leave worker out and hand "
+                "current_deadline().remaining to whatever waits"
+            )
 
     def parts(self) -> tuple[Part, ...]:
         """What the block form is made of."""

@@ -54,6 +54,17 @@ def test_a_forgotten_call_is_none() -> None:
     assert ([], 1) == (told.samples, gate.admit())
 
 
+def test_an_undone_call_leaves_no_trace() -> None:
+    """Its permit comes back, and no count tells of it."""
+    told = Told(1)
+    gate = Concurrency(told)
+    before = gate.metrics()
+    ticket = gate.admit()
+    assert ticket is not None
+    gate.undone(ticket)
+    assert ([], before, 1) == (told.samples, gate.metrics(), gate.admit())
+
+
 def test_rejections_teach_nothing() -> None:
     """What never ran took no time."""
     told = Told(0)
@@ -83,6 +94,8 @@ def test_a_permit_that_is_not_out_cannot_come_back() -> None:
         gate.done(1, 0.1, False)
     with pytest.raises(RuntimeError, match="forgotten: no call is in flight"):
         gate.forgotten(1)
+    with pytest.raises(RuntimeError, match="undone: no call is in flight"):
+        gate.undone(1)
     assert 0 == gate.inflight
 
 

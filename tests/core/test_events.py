@@ -11,6 +11,7 @@ from resilient.core.events import (
     FellBack,
     GaveUp,
     Hedged,
+    LinkChanged,
     Panic,
     Recovered,
     Recovering,
@@ -57,6 +58,11 @@ class Unspeakable(Exception):
         ),
         (Succeeded("send", 0.123456, 2), "send: succeeded at attempt 2 after 0.123 s"),
         (Panic("plugin", "call", ValueError("boom")), "plugin: caught a panic (call): ValueError: boom"),
+        (LinkChanged("db", 0.1, "IDLE", "CONNECTING"), "db: CONNECTING (was IDLE)"),
+        (
+            LinkChanged("db", 0.1, "READY", "BACKING_OFF", "OSError: gone"),
+            "db: BACKING_OFF (was READY): OSError: gone",
+        ),
         (Entered("db", 0.1, "CircuitBreaker"), "db: let through by CircuitBreaker"),
         (
             CallRejected("db", 0.1, "CircuitBreaker", CircuitOpen("db", 4.0)),

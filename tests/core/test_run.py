@@ -452,3 +452,28 @@ def test_never_past_an_outer_deadline(
             break
         now += run.wait
         assert now < outer
+
+
+def rejected_group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("several", errors)
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "action", "wait"),
+    [
+        ((), rejected_group(CircuitOpen("a", 7.0), CircuitOpen("b", 9.0)), Action.WAIT, 9.0),
+        ((), rejected_group(rejected_group(CircuitOpen("a", 7.0)), CircuitOpen("b", None)), Action.WAIT, 7.0),
+        ((Rule(OSError),), rejected_group(CircuitOpen("a", 7.0), OSError()), Action.WAIT, 7.0),
+        ((Rule(OSError),), rejected_group(CircuitOpen("a", 7.0), ValueError()), Action.FAIL, None),
+        ((Rule(CircuitOpen, Action.FAIL),), rejected_group(CircuitOpen("a", 7.0)), Action.FAIL, None),
+        ((Rule(Exception),), rejected_group(CircuitOpen("a", 7.0)), Action.WAIT, 7.0),
+    ],
+    ids=["the longest", "nested", "with something to try again", "with something to fail", "named", "everything"],
+)
+def test_rejections_in_a_group_are_waited_out_like_any(
+    rules: tuple[Rule, ...], error: Exception, action: Action, wait: float | None
+) -> None:
+    """Task groups and nurseries wrap what is raised in them."""
+    run = Run(plan(*rules), 0.0, 5)
+    run.failed(error, 0.0, RNG)
+    assert (action, wait) == (run.verdict.action, run.verdict.seconds)

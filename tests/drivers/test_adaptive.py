@@ -27,6 +27,7 @@ from resilient.drivers.adaptive import (
     SharedThrottle,
     ThrottleGate,
 )
+from resilient.drivers.circuit import Verdicts
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import gated
 from resilient.drivers.wrap import Kind
@@ -47,6 +48,16 @@ def says(error: Exception) -> bool | None:
     return True if isinstance(error, TimeoutError) else False if isinstance(error, ValueError) else None
 
 
+def bad(value: object) -> bool:
+    """What a result says: below zero it was too much; a text breaks the judge."""
+    if isinstance(value, str):
+        raise RuntimeError("the judge is broken")
+    return isinstance(value, int) and value < 0
+
+
+SAYS, JUDGES = Verdicts(says, None), Verdicts(says, bad)
+
+
 class Fixed:
     """A limit that stays, and what it was told."""
 
@@ -58,16 +69,16 @@ class Fixed:
         self.told.append((rtt, inflight, dropped))
 
 
-def limiter(algorithm: Any, *listeners: Any) -> ConcurrencyGate:
-    return ConcurrencyGate(SharedConcurrency(algorithm), says, "db", listeners)
+def limiter(algorithm: Any, *listeners: Any, verdicts: Verdicts = SAYS) -> ConcurrencyGate:
+    return ConcurrencyGate(SharedConcurrency(algorithm), verdicts, "db", listeners)
 
 
 def throttle(k: float = 2, window: float = 120, min_calls: int = 0, *listeners: Any) -> ThrottleGate:
-    return ThrottleGate(SharedThrottle(k, window, min_calls), says, "db", listeners)
+    return ThrottleGate(SharedThrottle(k, window, min_calls), SAYS, "db", listeners)
 
 
 def paced(max_wait: float | None = None, *listeners: Any) -> PacedGate:
-    return PacedGate(SharedClientRate(0.7, 0.4), says, max_wait, "db", listeners)
+    return PacedGate(SharedClientRate(0.7, 0.4), SAYS, max_wait, "db", listeners)
 
 
 def slow(max_wait: float | None = None, *listeners: Any) -> PacedGate:
@@ -164,7 +175,40 @@ def test_an_error_may_say_that_the_call_was_taken(limit: int) -> None:
     for _ in range(5):
         gate.failed(gate.enter(), ValueError())
     gate.forgotten(gate.enter())
-    assert (0, 5, 1) == (gate.metrics().inflight, gate.metrics().succeeded, gate.metrics().forgotten)
+    assert (0, 5, 0) == (gate.metrics().inflight, gate.metrics().succeeded, gate.metrics().forgotten)
+
+
+@pytest.mark.parametrize("limit", [2, 100])
+def test_a_returned_value_may_be_a_drop(limit: int) -> None:
+    """It counts as an error would; one on which the judge breaks gives its permit back."""
+    algorithm = Fixed(limit)
+    gate = limiter(algorithm, verdicts=JUDGES)
+    guarded = guard(gate, lambda value: value)
+    assert [-1, 5, -2, 6] == [guarded(value) for value in (-1, 5, -2, 6)]
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="the judge is broken"):
+            guarded("text")
+    seen = gate.metrics()
+    assert (0, 2, 2, 3) == (seen.inflight, seen.succeeded, seen.dropped, seen.forgotten)
+    assert 2 == sum(dropped for _, _, dropped in algorithm.told)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_calls_of_which_only_the_result_tells_are_counted_once(loop: str) -> None:
+    """And timed, now and then, however far below the limit."""
+    algorithm = Fixed(100)
+    gate = limiter(algorithm)
+
+    async def call() -> None: ...
+
+    async def main() -> None:
+        for _ in range(100):
+            await guard(gate, lambda: call(), Kind.EITHER)()
+
+    run(loop, main)
+    seen = gate.metrics()
+    assert (0, 100, 0) == (seen.inflight, seen.succeeded, seen.forgotten)
+    assert len(algorithm.told) >= 100 // (UNTIMED + 1)
 
 
 def test_a_limit_that_falls_holds_at_once() -> None:
@@ -246,7 +290,7 @@ def test_a_crowd_of_threads_stays_below_the_limit(limit: int) -> None:
 def test_gates_in_front_of_one_limiter_share_its_lock() -> None:
     """What is shared by name is exact as well; the algorithm is a real one, which moves."""
     machine = SharedConcurrency(Gradient2(20, 1, 200))
-    gates = [ConcurrencyGate(machine, says, "db", ()) for _ in range(4)]
+    gates = [ConcurrencyGate(machine, SAYS, "db", ()) for _ in range(4)]
 
     def work(n: int) -> None:
         for turn in range(5_000):
@@ -339,19 +383,48 @@ def test_rejects_what_would_be_rejected_there() -> None:
     assert ("db", "AdaptiveThrottle") == (event.name, event.policy)
 
 
-@pytest.mark.parametrize("error", [*EXITS, KeyError, ValueError])
+@pytest.mark.parametrize("error", [*EXITS, KeyError, ValueError, TypeError])
 def test_only_what_says_so_was_not_accepted(error: type[BaseException]) -> None:
-    """A cancelled call must not look like a rejection."""
+    """A cancelled call must not look like a rejection, nor one on which the judge breaks."""
 
     def fails() -> None:
         raise error
 
     gate = throttle()
-    with pytest.raises(error):
+    with pytest.raises(RuntimeError if error is TypeError else error):
         guard(gate, fails)()
     assert (1, 1) == (gate.metrics().calls, gate.metrics().accepts)
-    gate.forgotten(gate.enter())
-    assert (2, 2) == (gate.metrics().calls, gate.metrics().accepts)
+
+
+def test_a_returned_value_may_be_a_rejection() -> None:
+    """It is not accepted; one on which the judge breaks is."""
+    gate = ThrottleGate(SharedThrottle(2, 120, 10), JUDGES, "db", ())
+    guarded = guard(gate, lambda value: value)
+    assert [-1, 5, None] == [guarded(value) for value in (-1, 5, None)]
+    with pytest.raises(RuntimeError, match="the judge is broken"):
+        guarded("text")
+    assert (4, 3) == (gate.metrics().calls, gate.metrics().accepts)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(("error", "accepts"), [(None, 1), (TimeoutError, 0), (KeyError, 1), (KeyboardInterrupt, 1)])
+def test_a_coroutine_is_decided_on_once(loop: str, error: type[BaseException] | None, accepts: int) -> None:
+    """When its call is made, not again when it is awaited."""
+    gate = throttle()
+
+    async def call() -> None:
+        if error is not None:
+            raise error
+
+    async def main() -> None:
+        with suppress(TimeoutError, KeyError, KeyboardInterrupt):
+            await guard(gate, lambda: call(), Kind.EITHER)()
+
+    run(loop, main)
+    assert (1, accepts) == (gate.metrics().calls, gate.metrics().accepts)
+    with pytest.raises(AssertionError):
+        asyncio.run(gate.adopted.join())  # type: ignore[arg-type]  # it is a coroutine
+    assert gate.adopted.ready()
 
 
 def test_threads_lose_no_call_and_no_accept() -> None:
@@ -564,6 +637,19 @@ def test_responses_move_the_rate() -> None:
             gate.metrics().fill_rate,
         )
         assert (0.7, 0.4) == (gate.machine.cubic.beta, gate.machine.cubic.scale)
+
+
+def test_a_returned_value_may_be_a_throttle() -> None:
+    """The rate falls; one on which the judge breaks teaches nothing."""
+    with FakeClock():
+        gate = PacedGate(SharedClientRate(0.7, 0.4), JUDGES, None, "db", ())
+        guarded = guard(gate, lambda value: value)
+        assert (5, False) == (guarded(5), gate.metrics().enabled)
+        before = gate.metrics()
+        with pytest.raises(RuntimeError, match="the judge is broken"):
+            guarded("text")
+        assert before == gate.metrics()
+        assert (-1, True) == (guarded(-1), gate.metrics().enabled)
 
 
 # All of them

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import LOOPS, run
 
+from resilient import Retry, backoff, current_attempt
 from resilient.core import events
 from resilient.core.hedging import hedge_plan
 from resilient.drivers.async_hedging import adopt, call_in_tasks
@@ -631,3 +632,22 @@ def test_nothing_outlives_a_call(loop: str, plays: list[tuple[int, object]], aft
     assert copies.calls == ended
     assert copies.calls <= 1 + of.hedges.metrics().hedges <= 4
     assert ending in ("returned", "Cancelled", "OS")
+
+
+@every_loop
+def test_the_attempt_is_known_in_every_copy(loop: str) -> None:
+    """It is the one that runs where the call was made."""
+    numbers: list[int | None] = []
+
+    async def look() -> None:
+        attempt = current_attempt()
+        numbers.append(None if attempt is None else attempt.number)
+        raise OSError
+
+    async def main() -> None:
+        retry = Retry(on=OSError, attempts=2, backoff=backoff.constant(0))
+        with pytest.raises(OSError):
+            await retry.call(call_in_tasks, terms(60), look, (), {})
+
+    run(loop, main)
+    assert [1, 1, 2, 2] == numbers

@@ -2,9 +2,12 @@
 
 import _thread
 import asyncio
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from resilient import (
     Action,
     CircuitBreaker,
     Classifier,
+    Hedge,
     Pipeline,
     Recovery,
     Retry,
@@ -21,6 +25,7 @@ from resilient import (
     backoff,
     current_attempt,
 )
+from resilient.drivers.attempts import attempt_ended_at, handed_on
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -370,3 +375,127 @@ def test_layers_of_a_pipeline_are_nested() -> None:
     layers = Pipeline(OUTER, CircuitBreaker(), Timeout(60), policy.with_(nested=False))
     assert "(nested=False, within attempt 2 of outer)" in notes_of(lambda: layers.call(script))[0]
     assert 2 == script.calls
+
+
+def found_in_a_thread() -> tuple[int, str, object] | None:
+    """The attempt that a thread finds whose context it was handed on: its number, name and last error."""
+    found: list[tuple[int, str, object] | None] = []
+
+    def look() -> None:
+        attempt = current_attempt()
+        found.append(None if attempt is None else (attempt.number, attempt.name, attempt.last_error))
+
+    thread = threading.Thread(target=handed_on(copy_context()).run, args=(look,))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_an_attempt_is_handed_on() -> None:
+    """Without its error; outside any there is nothing to hand on."""
+    assert found_in_a_thread() is None
+    call = Script("fail", found_in_a_thread)
+    assert (2, "outer", None) == OUTER.call(lambda: call()())
+
+
+def test_what_is_handed_on_knows_its_limits() -> None:
+    """What remains is read where it runs."""
+
+    def look() -> float | None:
+        attempt = handed_on(copy_context()).run(lambda: current_attempt())
+        assert attempt is not None
+        return attempt.remaining
+
+    with FakeClock():
+        assert 9.0 == Retry(on=OSError, timeout=20, attempt_timeout=9).call(look)
+
+
+def test_a_block_is_in_the_context_already() -> None:
+    """It is found there, with all it knows."""
+    for attempt in OUTER:
+        with attempt:
+            context = handed_on(copy_context())
+            assert attempt is context.run(seen_by_a_thread)
+
+
+def seen_by_a_thread() -> object:
+    """The attempt that a thread finds with a copy of the context, and nothing of this stack."""
+    found: list[object] = []
+    thread = threading.Thread(target=copy_context().run, args=(lambda: found.append(current_attempt()),))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_recovery_handler_in_a_block_hands_nothing_on() -> None:
+    """Between two attempts there is none, whatever is around."""
+    found: list[object] = []
+    on = Classifier(Rule(OSError, Action.RECONNECT))
+    recovery = Recovery(reconnect=lambda: found.append(found_in_a_thread()))
+    for attempt in OUTER:
+        with attempt:
+            Retry(on=on, backoff=AT_ONCE, recovery=recovery).call(Script("fail", 7))
+    assert [None] == found
+
+
+@pytest.mark.parametrize(
+    ("layer", "calls"), [(Timeout(60, worker=True), 2), (Hedge(60), 4), (Hedge(60) >> Timeout(60, worker=True), 4)]
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_retry_in_another_thread_or_task_is_nested_too(layer: Any, calls: int, is_async: bool) -> None:
+    """Where the layers themselves leave the stack."""
+    script = Script("fail")
+    layers = Pipeline(OUTER, layer, policy.with_(nested=False))
+    with FakeClock():
+        if is_async:
+            notes = notes_of(lambda: asyncio.run(layers.call(script.call_async)))
+        else:
+            notes = notes_of(lambda: layers.call(script))
+    assert calls == script.calls
+    assert notes[0].endswith("attempts exhausted (nested=False, within attempt 2 of outer)")
+
+
+def test_an_attempt_knows_whether_its_own_limit_ended_it() -> None:
+    """And not whatever else might have."""
+    ends: list[float | None] = []
+
+    def look() -> None:
+        ends.extend((attempt_ended_at(9.0), attempt_ended_at(8.0)))
+
+    with FakeClock():
+        look()
+        Retry(on=OSError, attempt_timeout=9).call(look)
+        OUTER.call(look)
+        OUTER.with_(timeout=9).call(look)
+        for attempt in Pipeline(Timeout(9)):
+            with attempt:
+                look()
+    assert [None, None, 9.0, *[None] * 7] == ends
+
+
+def test_handing_on_leaves_no_garbage() -> None:
+    """The error before the attempt goes with the call."""
+    errors: list[weakref.ref[BaseException]] = []
+
+    class Noted(OSError):
+        pass
+
+    def fail() -> None:
+        handed_on(copy_context())
+        error = Noted()
+        errors.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            policy.call(fail)
+        except Noted:
+            pass
+        assert [None] * 3 == [error() for error in errors]
+    finally:
+        gc.enable()

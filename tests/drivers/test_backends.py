@@ -34,7 +34,7 @@ def test_a_waiter_is_woken_from_any_thread_more_than_once(loop: str) -> None:
         thread.join()
         return waiter
 
-    assert run(loop, main).wake() is None
+    assert run(loop, main).wake() is False
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -368,7 +368,7 @@ def test_a_gate_may_have_to_be_waited_for() -> None:
     gate = Book(joins=True)
     with FakeClock():
         assert 7 == asyncio.run(play_async((outer_limit(9), part(gate)), Script(7)))
-    assert (["passed None"], [9.0]) == (gate.story, gate.deadlines)
+    assert (["passed no value"], [9.0]) == (gate.story, gate.deadlines)
 
 
 @pytest.mark.parametrize("form", ["blocking", "asyncio"])
@@ -486,8 +486,8 @@ def test_a_loop_that_is_left_gives_every_ticket_back(how: str, form: str) -> Non
         blocking() if form == "blocking" else asyncio.run(loop())
     assert (set(), 1, 1) == (outside.open | inside.open, outside.given, inside.given)
     expected = {
-        "return": ["passed None"] * 2,
-        "break": ["passed None"] * 2,
+        "return": ["passed no value"] * 2,
+        "break": ["passed no value"] * 2,
         "raise": ["failed KeyError"] * 2,
         "between": ["failed OSError", "failed GeneratorExit"],
         "never entered": ["failed GeneratorExit"] * 2,
@@ -525,9 +525,9 @@ class TestLimits:
             parts = (part(outside), retrying(on=KeyError, backoff=ONE), part(between), limit, part(inside))
             run(loop, lambda: play_async(parts, lambda: clock.asleep(durations.pop(0))))
             assert 13.0 == clock.now()
-        assert ["forgotten", "forgotten", "passed None"] == inside.story
-        assert ["failed AttemptTimeout", "failed AttemptTimeout", "passed None"] == between.story
-        assert ["passed None"] == outside.story
+        assert ["failed GeneratorExit", "failed GeneratorExit", "passed no value"] == inside.story
+        assert ["failed AttemptTimeout", "failed AttemptTimeout", "passed no value"] == between.story
+        assert ["passed no value"] == outside.story
         assert ["each: attempt timed out after 5 s"] * 2 == [str(event) for event in heard]
 
     @pytest.mark.parametrize("loop", LOOPS)
@@ -540,7 +540,10 @@ class TestLimits:
                 run(loop, lambda: play_async(parts, lambda: clock.asleep(99)))
             assert 7.0 == clock.now()
         assert not hasattr(caught.value, "__notes__")
-        assert (["failed AttemptTimeout", "forgotten"], ["failed DeadlineExceeded"]) == (inside.story, outside.story)
+        assert (["failed AttemptTimeout", "failed GeneratorExit"], ["failed DeadlineExceeded"]) == (
+            inside.story,
+            outside.story,
+        )
 
     @pytest.mark.parametrize("loop", LOOPS)
     def test_the_limits_of_a_retry_leave_the_gates_inside_without_fault(self, loop: str) -> None:
@@ -551,7 +554,7 @@ class TestLimits:
             with pytest.raises(DeadlineExceeded) as caught:
                 run(loop, lambda: play_async(parts, lambda: clock.asleep(99)))
         assert isinstance(caught.value.__cause__, AttemptTimeout)
-        assert ["forgotten"] * 2 == inside.story
+        assert ["failed GeneratorExit"] * 2 == inside.story
 
     def test_of_two_limits_that_end_together_the_outer_one_counts(self) -> None:
         """As it does around functions."""
@@ -822,7 +825,7 @@ def test_a_result_that_is_rejected_to_the_end_when_it_is_too_late_passes_the_gat
         slow = retrying(on=on, timeout=5, recovery=Recovery(reconnect=lambda: clock.advance(6)))
         assert play((part(outside), slow), Script(None), judged=True) is None
         assert asyncio.run(play_async((part(outside), slow), Script(None), judged=True)) is None
-    assert ["passed None"] * 2 == outside.story
+    assert ["passed no value"] * 2 == outside.story
 
 
 def test_a_bare_loop_over_an_async_block_ends() -> None:

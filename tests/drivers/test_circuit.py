@@ -23,7 +23,8 @@ from resilient.drivers.circuit import Chance, CircuitGate, SharedBreaker, TimedC
 from resilient.drivers.gates import gated
 from resilient.drivers.wrap import Kind
 from resilient.errors import CircuitOpen
-from resilient.testing import FakeClock
+from resilient.policies.circuit_breaker import CircuitBreaker
+from resilient.testing import FakeClock, Script
 
 PLAN = BreakerPlan(
     failure_rate=0.5,
@@ -413,3 +414,44 @@ def test_errors_leave_no_cycles(plan: BreakerPlan) -> None:
     finally:
         gc.enable()
     assert State.OPEN is gate.state()
+
+
+def test_an_exit_out_of_a_listener_gives_the_probe_back() -> None:
+    """The probe was admitted, but its call never began."""
+    armed = [1]
+
+    class Exit(BaseException):
+        pass
+
+    def leave(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.after == "half_open" and armed:
+            armed.clear()
+            raise Exit
+
+    breaker = CircuitBreaker(consecutive=1, open_for=1, listeners=(leave,))
+    with FakeClock() as clock:
+        breaker.execute(Script("fail"))
+        clock.advance(1)
+        with pytest.raises(Exit):
+            breaker.call(int)
+        assert 0 == breaker.call(int)
+
+
+def test_an_exit_out_of_a_listener_of_a_rejection_needs_nothing_back() -> None:
+    """Nobody was admitted."""
+
+    class Exit(BaseException):
+        pass
+
+    def leave(event: Event) -> None:
+        if isinstance(event, StateChanged) and event.after == "half_open":
+            breaker.force_open()
+            raise Exit
+
+    breaker = CircuitBreaker(consecutive=1, open_for=1, probes=1, listeners=(leave,))
+    with FakeClock() as clock:
+        breaker.execute(Script("fail"))
+        clock.advance(1)
+        with pytest.raises(Exit):
+            breaker.call(int)
+        assert "forced_open" == breaker.state

@@ -13,7 +13,7 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
-from resilient import CircuitOpen, Event, RateLimited, listen
+from resilient import Bulkhead, CircuitOpen, Event, RateLimited, Timeout, current_deadline, listen
 from resilient.drivers.gates import close_block, gated, in_event_loop, open_block, reject
 from resilient.drivers.wrap import Kind
 from resilient.testing import FakeClock
@@ -325,3 +325,51 @@ def test_events_are_of_the_closed_union() -> None:
     heard: list[Event] = []
     reject(CircuitOpen("db", 2.0), "CircuitBreaker", (heard.append,))
     assert ["db: circuit open: call rejected by 'db'; another call makes sense in 2 s"] == [str(e) for e in heard]
+
+
+class Entering:
+    """A client with blocks of its own, which begin and end in different functions."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    async def __aenter__(self) -> Any:
+        return await self.policy.__aenter__()
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.policy.__aexit__(*exc_info)
+
+
+def test_blocks_carried_through_functions_belong_to_their_tasks() -> None:
+    """Each task's limit is its own, though all share one policy."""
+
+    async def use(clock: FakeClock, seconds: float) -> str:
+        try:
+            async with Entering(limit):
+                await clock.asleep(seconds)
+        except TimeoutError:
+            return "cut"
+        assert current_deadline() is None
+        await clock.asleep(9)
+        return "fine"
+
+    async def main() -> list[str]:
+        return await asyncio.gather(*(use(clock, seconds) for seconds in (0.1, 3, 0.2, 4, 0.3)))
+
+    limit = Timeout(1)
+    with FakeClock() as clock:
+        assert ["fine", "cut", "fine", "cut", "fine"] == asyncio.run(main())
+
+
+def test_a_generator_may_be_closed_by_another_thread() -> None:
+    """Its block ends there, and takes its own ticket."""
+    bulkhead = Bulkhead(2)
+
+    def block() -> Iterator[int]:
+        with bulkhead:
+            yield 1
+
+    opened = block()
+    next(opened)
+    together(1, lambda _: opened.close())
+    assert 0 == bulkhead.metrics().inflight

@@ -11,6 +11,7 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
+from resilient import Retry, backoff, current_attempt
 from resilient.core import events
 from resilient.core.hedging import hedge_plan
 from resilient.drivers.async_hedging import adopt
@@ -414,3 +415,18 @@ def test_cancelled_copies_end_a_race() -> None:
     with pytest.raises(OSError, match="first"):
         race.result()
     assert race.over
+
+
+def test_the_attempt_is_known_in_every_copy() -> None:
+    """It is the one that runs where the call was made."""
+    numbers: list[int | None] = []
+
+    def look() -> None:
+        attempt = current_attempt()
+        numbers.append(None if attempt is None else attempt.number)
+        raise OSError
+
+    retry = Retry(on=OSError, attempts=2, backoff=backoff.constant(0))
+    with pytest.raises(OSError):
+        retry.call(hedged, terms(60), look)
+    assert [1, 1, 2, 2] == numbers

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from loops import LOOPS, run
+from loops import LOOPS, abandon, run
 from threads import together
 
+from resilient import Bulkhead
 from resilient.core.permits import PermitsMetrics
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.permit_gate import AsyncPermitGate, PermitGate, SharedPermits
@@ -481,3 +482,16 @@ class Crowd(RuleBasedStateMachine):
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestCrowd = Crowd.TestCase
+
+
+def test_a_permit_is_not_left_with_a_loop_that_is_gone() -> None:
+    """Its tasks wait for it, and will never use it."""
+    bulkhead = Bulkhead(1, max_wait=None)
+    loop = asyncio.new_event_loop()
+    with bulkhead:
+        waiting = [loop.create_task(bulkhead.call(asyncio.sleep, 0)) for _ in range(2)]
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        assert 2 == bulkhead.metrics().queued
+    assert (0, 0) == (bulkhead.metrics().queued, bulkhead.metrics().inflight)
+    abandon(waiting)

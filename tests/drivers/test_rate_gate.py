@@ -7,15 +7,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from loops import LOOPS, run
+from loops import LOOPS, abandon, run
 from threads import together
 
+from resilient import RateLimiter
 from resilient.core.rate import RateMetrics
 from resilient.drivers.clock import CLOCK, SYSTEM
 from resilient.drivers.deadline import DEADLINE
@@ -546,3 +548,34 @@ class Crowd(RuleBasedStateMachine):
 
 Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestCrowd = Crowd.TestCase
+
+
+def test_threads_never_get_more_than_the_schedule_allows() -> None:
+    """However late a thread's look at the clock reaches the schedule."""
+    limiter = RateLimiter(10_000, burst=100)
+    call = limiter(lambda: 0)
+    began = time.monotonic()
+
+    granted: list[int] = []
+
+    def hammer(_: int) -> None:
+        for _ in range(3000):
+            with suppress(RateLimited):
+                granted.append(call())
+
+    assert [] == together(8, hammer)
+    assert 100 <= len(granted) <= 101 + 10_000 * (time.monotonic() - began)
+
+
+def test_a_loop_that_is_gone_makes_way() -> None:
+    """Its tasks were at the head of the queue, and will never take their slots."""
+    limiter = RateLimiter(1, max_wait=60)
+    limiter.call(int)
+    loop = asyncio.new_event_loop()
+    waiting = [loop.create_task(limiter.call(asyncio.sleep, 0)) for _ in range(2)]
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert 2 == limiter.metrics().queued
+    limiter.reset()  # wakes the head
+    assert 0 == limiter.metrics().queued
+    abandon(waiting)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from loops import LOOPS, run
 
-from resilient import AttemptTimeout, DeadlineExceeded, Event, current_deadline
+from resilient import AttemptTimeout, DeadlineExceeded, Event, Retry, backoff, current_attempt, current_deadline
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import gated
@@ -209,6 +209,55 @@ class TestWorkers:
             with pytest.raises(DeadlineExceeded):
                 call_in_worker(make()[0], script, (), {})
         assert 0 == script.calls
+
+    @pytest.mark.parametrize("error", [DeadlineExceeded, AttemptTimeout])
+    @pytest.mark.parametrize(("outer", "seconds"), [(3.0, 2.0), (6.0, 5.0), (7.0, None)])
+    def test_what_ended_it_is_what_the_error_says(self, error: type[Any], outer: float, seconds: float | None) -> None:
+        """The limit around it: the time from the call's begin to that. It is then no matter of the attempt."""
+        heard: list[Event] = []
+        with FakeClock(start=1) as clock:
+            DEADLINE.set(outer)
+            with pytest.raises((DeadlineExceeded, AttemptTimeout)) as caught:
+                call_in_worker(make(5.0, error, (heard.append,))[0], clock.advance, (9,), {})
+        expected = (error, 5.0) if seconds is None else (DeadlineExceeded, seconds)
+        assert expected == (type(caught.value), caught.value.seconds)
+        assert [f"each: {caught.value}"] == [str(event) for event in heard]
+
+    @pytest.mark.parametrize(
+        ("settings", "error", "expected"),
+        [
+            ({"attempt_timeout": 3}, AttemptTimeout, (AttemptTimeout, 3.0, 2)),
+            ({"attempt_timeout": 3}, DeadlineExceeded, (DeadlineExceeded, 3.0, 1)),
+            ({"attempt_timeout": 4, "timeout": 3}, AttemptTimeout, (DeadlineExceeded, 3.0, 1)),
+            ({"attempt_timeout": 9}, AttemptTimeout, (AttemptTimeout, 5.0, 2)),
+        ],
+    )
+    def test_the_limit_of_a_retrys_attempts_is_one_of_attempts(
+        self, settings: Any, error: type[Any], expected: tuple[Any, ...]
+    ) -> None:
+        """Inside that Retry it is tried again, as if this limit had ended it."""
+        calls: list[int] = []
+
+        def call() -> None:
+            calls.append(1)
+            call_in_worker(limit, clock.advance, (30,), {})
+
+        limit, _ = make(5.0, error)
+        with FakeClock() as clock, pytest.raises((DeadlineExceeded, AttemptTimeout)) as caught:
+            Retry(on=KeyError, attempts=2, **settings).call(call)
+        assert expected == (type(caught.value), caught.value.seconds, len(calls))
+
+    def test_the_attempt_is_known_in_the_thread(self) -> None:
+        """It is the one that runs where the call was made."""
+
+        def number() -> int:
+            attempt = current_attempt()
+            assert attempt is not None
+            if attempt.number == 1:
+                raise KeyError
+            return attempt.number
+
+        assert 2 == Retry(on=KeyError, backoff=backoff.constant(0)).call(call_in_worker, make(60.0)[0], number, (), {})
 
     @pytest.mark.parametrize("late", [False, True])
     def test_nothing_is_left_for_the_cyclic_collector(self, late: bool) -> None:

@@ -31,6 +31,9 @@ from resilient.observe import log
         (events.TimedOut("each", 0.1, AttemptTimeout(5)), logging.INFO),
         (events.Hedged("read", 0.1, 2, 0.25), logging.INFO),
         (events.FellBack("read", 0.1, OSError()), logging.INFO),
+        (events.LinkChanged("db", 0.1, "READY", "BACKING_OFF", "gone"), logging.WARNING),
+        (events.LinkChanged("db", 0.1, "CONNECTING", "FAILED", "refused"), logging.WARNING),
+        (events.LinkChanged("db", 0.1, "CONNECTING", "BACKING_OFF"), logging.INFO),
     ],
 )
 def test_each_event_is_one_line_at_its_level(event: events.Event, level: int, caplog: pytest.LogCaptureFixture) -> None:

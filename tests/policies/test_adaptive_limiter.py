@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
-from resilient import AdaptiveLimiter, AttemptTimeout, BulkheadFull, CircuitOpen, Timeout
+from resilient import AdaptiveLimiter, AttemptTimeout, BulkheadFull, CircuitOpen, Classifier, Rule, Timeout
+from resilient.core.classify import classifier_of
 from resilient.core.concurrency import ConcurrencyMetrics
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.vegas import Vegas
+from resilient.policies.shared import ProcessHome
 from resilient.testing import FakeClock
 
 
@@ -25,7 +28,7 @@ def fail(error: BaseException) -> None:
 def test_defaults_are_those_of_the_original() -> None:
     """But for the least limit."""
     made = AdaptiveLimiter()
-    assert ("gradient", 20, 1, 200, TimeoutError, "", 20) == (
+    assert ("gradient", 20, 1, 200, classifier_of(TimeoutError), "", 20) == (
         made.algorithm,
         made.initial,
         made.min_limit,
@@ -74,7 +77,7 @@ def test_it_compares_copies_and_pickles_by_its_settings() -> None:
     assert (made, hash(made)) == (again, hash(again))
     assert made != copy
     assert [1, 0, 0] == [limiter.metrics().succeeded for limiter in (made, copy, again)]
-    assert "AdaptiveLimiter(algorithm='aimd', initial=5)" == repr(made)
+    assert repr(made).startswith("AdaptiveLimiter(algorithm='aimd', initial=5")
 
 
 @pytest.mark.parametrize("name", ["gradient", "vegas", "aimd"])
@@ -250,3 +253,42 @@ def test_threads_lose_no_call(name: Any) -> None:
     seen = limiter.metrics()
     assert (80_000, 0, sum(rejected)) == (seen.succeeded + seen.dropped + seen.rejected, seen.inflight, seen.rejected)
     assert max(most) <= 6
+
+
+def test_settings_agree_however_they_are_written() -> None:
+    """By name they are one."""
+    home = ProcessHome()
+    made = AdaptiveLimiter.named("x", home=home, on=[OSError, KeyError])
+    assert made is AdaptiveLimiter.named("x", home=home, on=(OSError, KeyError))
+    assert isinstance(made.on, Classifier)
+    assert hash(made) == hash(AdaptiveLimiter(on=(OSError, KeyError), name="x"))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("error", [None, OSError, TimeoutError])
+def test_a_lambda_in_between_changes_no_number(loop: str, error: type[Exception] | None) -> None:
+    """What the call gives only its result tells: it is one call all the same."""
+
+    async def call() -> None:
+        if error is not None:
+            raise error
+
+    async def main(policy: AdaptiveLimiter, asked: Callable[[], Awaitable[None]]) -> object:
+        for _ in range(100):
+            with suppress(OSError, BulkheadFull):
+                await policy.call(asked)
+        return policy.metrics()
+
+    def seen(asked: Callable[[], Awaitable[None]]) -> object:
+        with FakeClock():
+            policy = AdaptiveLimiter("aimd")
+            return run(loop, lambda: main(policy, asked))
+
+    assert seen(call) == seen(lambda: call())
+
+
+def test_returned_values_may_be_drops() -> None:
+    """By a rule for results."""
+    limiter = AdaptiveLimiter(initial=10, on=Classifier(Rule.result(lambda status: status == 503), Rule(TimeoutError)))
+    assert [200, 503, 200] == [limiter.call(int, status) for status in (200, 503, 200)]
+    assert (1, 2, 0) == (limiter.metrics().dropped, limiter.metrics().succeeded, limiter.metrics().inflight)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pickle
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from loops import LOOPS, run
 from threads import together
 
-from resilient import AdaptiveRate, RateLimited, Timeout
+from resilient import AdaptiveRate, Classifier, RateLimited, Rule, Timeout
 from resilient.core.client_rate import ClientRateMetrics
+from resilient.policies.shared import ProcessHome
 from resilient.testing import FakeClock
 
 
@@ -142,3 +144,20 @@ def test_threads_share_it() -> None:
 
         assert [] == together(8, work)
         assert 0.0 == rate.metrics().available
+
+
+def test_settings_agree_however_they_are_written() -> None:
+    """By name they are one."""
+    home = ProcessHome()
+    made = AdaptiveRate.named("x", home=home, on=[TooMany], max_wait=timedelta(seconds=5))
+    assert made is AdaptiveRate.named("x", home=home, on=TooMany, max_wait=5)
+    assert isinstance(made.on, Classifier)
+    assert hash(made) == hash(AdaptiveRate(on=TooMany, max_wait=5, name="x"))
+
+
+def test_returned_values_may_be_throttles() -> None:
+    """By a rule for results."""
+    with FakeClock():
+        rate = AdaptiveRate(on=Classifier(Rule.result(lambda status: status == 429)))
+        assert (200, False) == (rate.call(int, 200), rate.metrics().enabled)
+        assert (429, True) == (rate.call(int, 429), rate.metrics().enabled)

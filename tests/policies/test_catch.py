@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from threads import together
 
-from resilient import Action, Catch, Classifier, Rule, Verdict, catch, events, listen
+from resilient import Action, Catch, Classifier, Pipeline, Retry, Rule, Verdict, catch, events, listen
 
 
 @pytest.fixture
@@ -230,3 +230,50 @@ def test_nobody_listening_is_fine() -> None:
         assert catch.call("quiet", explode) is None
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("form", ["plain", "async", "either"])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("name", [None, "load"])
+def test_the_timeline_of_execute_names_it(form: str, fails: bool, name: str | None) -> None:
+    """As a layer, and alone."""
+
+    async def good() -> int:
+        return 7
+
+    call = explode_async if fails else good
+    guards: dict[str, Any] = {
+        "plain": lambda guard: guard.execute(explode if fails else lambda: 7),
+        "async": lambda guard: asyncio.run(guard.execute(call)),
+        "either": lambda guard: asyncio.run(guard.execute(lambda: call())),
+    }
+    caught = catch(name, default=0)
+    for guard, around in ((caught, []), (Pipeline(Retry(on=OSError), caught), ["Retry"])):
+        outcome = guards[form](guard)
+        entered = [event for event in outcome.timeline if isinstance(event, events.Entered)]
+        assert [*around, name or "catch"] == [event.name for event in entered]
+        assert ("catch", 0 if fails else 7) == (entered[-1].policy, outcome.value)
+        assert fails == any(isinstance(event, events.Panic) for event in outcome.timeline)
+
+
+def test_a_panic_begins_in_the_users_code(heard: list[events.Event]) -> None:
+    """No frame of ours is in its traceback."""
+    assert catch(default=0)(explode)() == 0
+    (panic,) = heard
+    assert isinstance(panic, events.Panic)
+    traceback = panic.error.__traceback__
+    assert traceback is not None
+    assert explode.__code__ is traceback.tb_frame.f_code
+
+
+@pytest.mark.parametrize("layers", [catch("plugin"), Pipeline(Retry(on=OSError), catch("plugin"))])
+def test_it_is_no_layer_of_a_loop(layers: Any) -> None:
+    """It says what to write instead, in coroutines too."""
+
+    async def wrong() -> None:
+        async with layers:
+            raise AssertionError
+
+    for enter in (lambda: iter(layers), lambda: layers.__aiter__(), lambda: asyncio.run(wrong())):
+        with pytest.raises(TypeError, match="write `with catch"):
+            enter()

@@ -33,6 +33,7 @@ from resilient import (
 )
 from resilient.core.breaker import BreakerMetrics, State
 from resilient.policies.circuit_breaker import MIN_CALLS
+from resilient.policies.shared import ProcessHome
 from resilient.testing import FakeClock
 
 
@@ -107,7 +108,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"open_for": "soon"}, TypeError, "open_for must be seconds"),
     ({"probes": 0}, ValueError, "probes must be >= 1, got 0"),
     ({"on": None}, TypeError, "on must say which errors"),
-    ({"ignore": KeyboardInterrupt}, ValueError, "must be a kind of Exception"),
+    ({"ignore": KeyboardInterrupt}, ValueError, "^ignore must be a kind of Exception"),
+    ({"ignore": 5}, TypeError, "^ignore must say which errors.*got 5"),
+    ({"ignore": (OSError, 5)}, TypeError, "^ignore must be error classes"),
     ({"result": 5}, TypeError, "result must be a function of a returned value, got 5"),
     ({"name": 5}, TypeError, "name must be a str, got 5"),
     ({"listeners": 5}, TypeError, "listeners must be functions of an event, got 5"),
@@ -136,7 +139,7 @@ def test_it_compares_copies_and_pickles_by_its_settings() -> None:
     assert (made, hash(made)) == (again, hash(again))
     assert made != copy
     assert ("open", "closed", "closed") == (made.state, copy.state, again.state)
-    assert "CircuitBreaker(consecutive=2, name='db')" == repr(CircuitBreaker(consecutive=2, name="db"))
+    assert repr(CircuitBreaker(consecutive=2, name="db")).startswith("CircuitBreaker(consecutive=2, ")
 
 
 def test_the_states_in_turn() -> None:
@@ -212,6 +215,43 @@ def test_results_may_be_failures() -> None:
     breaker = CircuitBreaker(consecutive=2, result=lambda status: status >= 500)
     assert [200, 503, 503] == [breaker.call(int, status) for status in (200, 503, 503)]
     assert "open" == breaker.state
+
+
+@pytest.mark.parametrize("result", [None, lambda status: status == 404])
+def test_rules_for_results_are_heard(result: Callable[[int], bool] | None) -> None:
+    """A value is a failure if either says so; a rule may say that it is none."""
+    rules = Classifier(Rule.result(lambda status: status == 501, Action.FAIL), Rule.result(lambda status: status > 500))
+    breaker = CircuitBreaker(on=rules, result=result)
+    for status in (200, 404, 501, 503):
+        assert status == breaker.call(int, status)
+    assert (4, 1 if result is None else 2) == (breaker.metrics().calls, breaker.metrics().failures)
+
+
+def test_a_judge_that_breaks_gives_the_probe_back() -> None:
+    """The next call may try."""
+    with FakeClock() as clock:
+        breaker = opened(on=Classifier(Rule.result(lambda value: 1 // value == 5), Rule(OSError)))
+        clock.advance(30)
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(int, 0)
+        assert (1, "closed") == (breaker.call(int, 1), breaker.state)
+
+
+def test_settings_agree_however_they_are_written() -> None:
+    """By name they are one."""
+    home = ProcessHome()
+    made = CircuitBreaker.named("x", home=home, open_for=30, slow_call=2, on=[OSError], ignore=[KeyError])
+    plain: dict[str, Any] = {"open_for": timedelta(seconds=30), "slow_call": timedelta(seconds=2), "ignore": KeyError}
+    assert made is CircuitBreaker.named("x", home=home, on=OSError, **plain)
+    assert (30.0, 2.0, Classifier(Rule(OSError)), Classifier(Rule(KeyError))) == (
+        made.open_for,
+        made.slow_call,
+        made.on,
+        made.ignore,
+    )
+    assert hash(made) == hash(CircuitBreaker(name="x", on=OSError, **plain))
+    waits = backoff.exponential(10)
+    assert (waits, ()) == (CircuitBreaker(open_for=waits).open_for, CircuitBreaker(ignore=[]).ignore)  # type: ignore[arg-type]
 
 
 def test_inner_policies_are_not_the_other_side() -> None:
@@ -390,3 +430,16 @@ def test_threads_lose_no_call() -> None:
 
     assert [] == together(8, work)
     assert (80_000, 20_000, 0) == (breaker.metrics().calls, breaker.metrics().failures, breaker.metrics().rejected)
+
+
+def test_a_block_without_a_result_is_no_failure() -> None:
+    """Rules about results are for those that there are."""
+    breaker = CircuitBreaker(consecutive=1, result=lambda value: value is None)
+    with breaker:
+        pass
+    for attempt in breaker:
+        with attempt:
+            pass
+    assert ("closed", 2) == (breaker.state, breaker.metrics().calls)
+    assert None is breaker.call(lambda: None)
+    assert "open" == breaker.state

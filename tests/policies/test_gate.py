@@ -79,7 +79,7 @@ def test_a_block_is_told_how_it_ended() -> None:
         raise KeyError
     with pytest.raises(KeyboardInterrupt), policy:
         raise KeyboardInterrupt
-    assert (["passed None", "failed KeyError", "failed KeyboardInterrupt"], []) == (policy.book.story, policy.book.open)
+    assert (["passed no value", "failed KeyError", "failed KeyboardInterrupt"], []) == (policy.book.story, policy.book.open)
 
 
 @pytest.mark.parametrize("joins", [False, True])
@@ -105,7 +105,7 @@ def test_an_async_block_likewise(joins: bool) -> None:
             await asyncio.Event().wait()
 
     asyncio.run(main())
-    assert (["passed None", "failed KeyError", "failed CancelledError"], []) == (policy.book.story, policy.book.open)
+    assert (["passed no value", "failed KeyError", "failed CancelledError"], []) == (policy.book.story, policy.book.open)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -132,7 +132,7 @@ def test_blocks_of_one_policy_nest() -> None:
         assert [1, 2] == policy.book.open
         with contextlib.suppress(KeyError), policy:
             raise KeyError
-    assert (["failed KeyError", "passed None", "passed None"], []) == (policy.book.story, policy.book.open)
+    assert (["failed KeyError", "passed no value", "passed no value"], []) == (policy.book.story, policy.book.open)
 
 
 def test_exit_stacks() -> None:
@@ -152,7 +152,7 @@ def test_exit_stacks() -> None:
     with pytest.raises(KeyError), contextlib.ExitStack() as stack:
         stack.enter_context(policy)
         raise KeyError
-    assert (["passed None"] * 2 + ["failed KeyError"], ["passed None"]) == (policy.book.story, other.book.story)
+    assert (["passed no value"] * 2 + ["failed KeyError"], ["passed no value"]) == (policy.book.story, other.book.story)
 
 
 def test_async_exit_stacks() -> None:
@@ -329,7 +329,7 @@ def test_it_has_a_block_form() -> None:
     for attempt in policy:
         with attempt:
             assert [1] == policy.book.open
-    assert ["passed None"] == policy.book.story
+    assert ["passed no value"] == policy.book.story
 
 
 def test_a_subclass_has_to_have_gates() -> None:

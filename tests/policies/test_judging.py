@@ -6,7 +6,7 @@ import pytest
 
 from resilient import Action, AttemptTimeout, BulkheadFull, CircuitOpen, Classifier, DeadlineExceeded, Rule, Verdict
 from resilient.core.classify import classifier_of
-from resilient.policies.judging import says
+from resilient.policies.judging import says, says_of
 
 EVERYTHING = classifier_of(Exception)
 NETWORK = classifier_of(OSError)
@@ -42,3 +42,19 @@ def test_what_no_rule_knows_is_judged_by_otherwise() -> None:
     """As Retry would."""
     judge = says(Classifier(Rule(KeyError, Action.FAIL), otherwise=Verdict(Action.WAIT)))
     assert (True, False) == (judge(ValueError()), judge(KeyError()))
+
+
+def test_what_a_returned_value_says() -> None:
+    """A failure if it were tried again; nobody judges where no rule is for results."""
+    judge = says_of(Classifier(Rule.result(lambda n: n < 0, Action.FAIL), Rule.result(lambda n: n < 9), Rule(OSError)))
+    assert judge is not None
+    assert [False, True, False] == [judge(value) for value in (-1, 5, 9)]
+    assert says_of(NETWORK) is None
+
+
+def test_a_group_of_rejections_says_nothing_either() -> None:
+    """Task groups and nurseries wrap what is raised in them; what else is in a group is judged."""
+    judge = says(classifier_of(OSError))
+    rejected = ExceptionGroup("one", [CircuitOpen("db", 9.0)])
+    mixed = ExceptionGroup("two", [CircuitOpen("db", 9.0), OSError()])
+    assert (None, True) == (judge(rejected), judge(mixed))

@@ -24,6 +24,8 @@ from resilient import (
     CircuitOpen,
     Classifier,
     DeadlineExceeded,
+    Fallback,
+    Hedge,
     Pipeline,
     Policy,
     Retry,
@@ -781,3 +783,61 @@ def test_a_retry_inside_reads_what_the_limits_outside_leave() -> None:
     with FakeClock(), pytest.raises(OSError):
         Pipeline(Timeout(10), retrying(backoff=backoff.constant(4)), Timeout(3)).call(call)
     assert [3, 7, 10] == seen
+
+
+def test_one_step_leads_to_what_is_guarded() -> None:
+    """And not through every layer."""
+
+    def plain() -> int:
+        return 7
+
+    async def later() -> int:
+        return 7
+
+    for layers in (Pipeline(Timeout(9)), Pipeline(Timeout(9), Pipeline(retrying(), breaking()))):
+        for function in (plain, later):
+            guarded: Any = layers(function)
+            assert guarded.__wrapped__ is function
+
+
+@pytest.mark.parametrize("nest", [lambda inner: inner, lambda inner: Pipeline(inner, name="db")])
+def test_a_worker_is_refused_in_a_blocking_block(nest: Callable[..., Any]) -> None:
+    """A block cannot move to a thread; in coroutines none is needed."""
+    layers = Pipeline(retrying(), nest(Timeout(5, worker=True)))
+    with pytest.raises(TypeError, match=r"Timeout\(5, worker=True\) cannot guard a blocking block"):
+        iter(layers)
+
+    async def main() -> list[float | None]:
+        left: list[float | None] = []
+        async for attempt in layers:
+            with attempt:
+                left.append(attempt.remaining)
+        return left
+
+    with FakeClock():
+        assert [5.0] == asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Pipeline(Timeout(5)), "a Pipeline may make several attempts.*`{}for attempt in policy:`.*`with attempt"),
+        (retrying(), "a Retry may make several attempts.*`{}for attempt in policy:`.*`with attempt"),
+        (Hedge(5), "Hedge cannot guard a block, only a function"),
+        (Fallback(1), "Fallback cannot guard a block, only a function"),
+        (Pipeline(Hedge(5)), "Hedge cannot guard a block, only a function"),
+    ],
+)
+def test_with_alone_says_what_to_write_instead(policy: Any, message: str) -> None:
+    """The loop, or a function."""
+
+    async def wrong() -> None:
+        async with policy:
+            raise AssertionError
+
+    with pytest.raises(TypeError, match=message.format("")), policy:
+        raise AssertionError
+    with pytest.raises(TypeError, match=message.format("")), contextlib.ExitStack() as stack:
+        stack.enter_context(policy)
+    with pytest.raises(TypeError, match=message.format("async ")):
+        asyncio.run(wrong())

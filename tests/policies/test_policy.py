@@ -197,3 +197,17 @@ def test_settings_cannot_be_changed() -> None:
     """A policy is a value."""
     with pytest.raises(AttributeError):
         Timeout(9).seconds = 3  # type: ignore[misc]
+
+
+def test_with_alone_says_what_to_write_instead() -> None:
+    """The loop: one block may need several attempts."""
+    policy: Any = Retry(on=OSError)
+
+    async def wrong() -> None:
+        async with policy:
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="`for attempt in policy:`"), policy:
+        raise AssertionError
+    with pytest.raises(TypeError, match="`async for attempt in policy:`"):
+        asyncio.run(wrong())

@@ -17,6 +17,15 @@ from loops import LOOPS, run
 from resilient import AttemptTimeout, DeadlineExceeded, Event, Pipeline, Retry, Timeout, backoff, current_deadline
 from resilient.testing import FakeClock, Script
 
+
+def blocks(limit: Timeout) -> Iterator[Any]:
+    """The turns of a block."""
+    with FakeClock():
+        for attempt in limit:
+            with attempt:
+                yield attempt
+
+
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 
 
@@ -226,6 +235,56 @@ class TestWorker:
         """The call's own time counts, the wait for it none."""
         with FakeClock() as clock, pytest.raises(DeadlineExceeded):
             Timeout(5, worker=True).call(clock.advance, 9)
+
+    @pytest.mark.parametrize("retrying", [False, True])
+    def test_a_nearer_limit_around_it_is_the_one_that_ended_it(self, retrying: bool) -> None:
+        """It says so, and no attempt is made once that is over."""
+        inner = Timeout(5, worker=True)
+        layers = Pipeline(Timeout(3), Retry(on=KeyError), inner) if retrying else Timeout(3) >> inner
+        with FakeClock() as clock, pytest.raises(DeadlineExceeded, match="after 3 s"):
+            layers.call(clock.advance, 9)
+        assert 9.0 == clock.now()
+
+    def test_an_attempt_limit_of_the_retry_around_it_is_tried_again(self) -> None:
+        """Whichever of the two ended it."""
+        times = [9, 1]
+        with FakeClock() as clock:
+            retry = Retry(on=KeyError, attempt_timeout=3, backoff=backoff.constant(1))
+            Pipeline(retry, Timeout(5, worker=True)).call(lambda: clock.advance(times.pop(0)))
+            assert ([], [1]) == (times, clock.sleeps)
+
+    def test_a_blocking_block_cannot_move_to_a_thread(self) -> None:
+        """It says so, and what to do instead, rather than to run it without the worker."""
+        limit = Timeout(5, worker=True)
+
+        def by_with() -> None:
+            with limit:
+                raise AssertionError
+
+        for enter in (by_with, lambda: iter(limit), lambda: contextlib.ExitStack().enter_context(limit)):
+            with pytest.raises(
+                TypeError, match=r"Timeout\(5, worker=True\) cannot guard a blocking block.*policy.call"
+            ):
+                enter()
+        assert current_deadline() is None
+        assert [5.0] == [attempt.remaining for attempt in blocks(Timeout(5))]
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    @pytest.mark.parametrize("form", ["with", "block"])
+    def test_an_async_block_needs_no_thread(self, loop: str, form: str) -> None:
+        """It is cancelled where it runs."""
+        limit = Timeout(5, worker=True)
+
+        async def main() -> None:
+            if form == "with":
+                async with limit:
+                    await clock.asleep(99)
+            async for attempt in limit:
+                with attempt:
+                    await clock.asleep(99)
+
+        with FakeClock() as clock, pytest.raises(DeadlineExceeded, match="after 5 s"):
+            run(loop, main)
 
     @pytest.mark.parametrize("is_lambda", [False, True])
     def test_async_code_needs_none(self, is_lambda: bool) -> None:
