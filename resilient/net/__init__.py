@@ -9,13 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resilient.net.framed import FramedStats as FramedStats
+    from resilient.net.framed import FrameTooLarge as FrameTooLarge
+    from resilient.net.framed import OutboxFull as OutboxFull
+    from resilient.net.framed import OutboxPlan as OutboxPlan
+    from resilient.net.framed_client import FramedClient as FramedClient
+    from resilient.net.framed_server import FramedServer as FramedServer
+    from resilient.net.framed_server import Peer as Peer
+    from resilient.net.framed_server import ServerStats as ServerStats
+    from resilient.net.manager import ConnectionManager as ConnectionManager
+    from resilient.net.manager_plan import ManagerStats as ManagerStats
     from resilient.net.poller import Poller as Poller
     from resilient.net.reconnector import Reconnector as Reconnector
     from resilient.net.supervision import SupervisorStats as SupervisorStats
     from resilient.net.supervision import TooManyRestarts as TooManyRestarts
     from resilient.net.supervisor import Supervisor as Supervisor
-    from resilient.net.manager import ConnectionManager as ConnectionManager
-    from resilient.net.manager_plan import ManagerStats as ManagerStats
 
 # Where each public name lives.
 _HOMES = {
@@ -26,6 +34,14 @@ _HOMES = {
     "TooManyRestarts": "supervision",
     "ConnectionManager": "manager",
     "ManagerStats": "manager_plan",
+    "FramedClient": "framed_client",
+    "FramedServer": "framed_server",
+    "FramedStats": "framed",
+    "FrameTooLarge": "framed",
+    "OutboxFull": "framed",
+    "OutboxPlan": "framed",
+    "Peer": "framed_server",
+    "ServerStats": "framed_server",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from resilient.core.action import Action, Verdict
-from resilient.core.events import AttemptFailed, Event, GaveUp, Succeeded, Waiting
+from resilient.core.events import AttemptFailed, Event, GaveUp, Panic, Succeeded, Waiting
 from resilient.core.polling import Polling, PollPlan
 from resilient.core.run import gave_up_text
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
@@ -45,7 +45,7 @@ class Polled(Generic[T]):
             kind = checked_kind("apply", apply, kinds)
             # Not the decorator: this way the poller's own listeners hear of the panic, too.
             guarding = Catch(f"{self.name}: apply", default=BLEW_UP)
-            self._apply = guarding.guard(apply, kind, self._listeners)
+            self._apply = guarding.guard(apply, kind, (self._hear_panic,) if self._listeners else ())
         self._clock: Clock = SYSTEM
         self._good: tuple[T, float] | None = None  # one object: readers in other threads see both or none
         self._failing_since = 0.0
@@ -114,6 +114,10 @@ class Polled(Generic[T]):
 
     def _elapsed(self) -> float:
         return self._clock.now() - self._failing_since
+
+    def _hear_panic(self, event: Event) -> None:
+        if isinstance(event, Panic):  # not of every value that is applied
+            tell(event, self._listeners)
 
     def _tell(self, event: Event, level: int = INFO) -> None:
         heard = hearers(self._listeners, level)

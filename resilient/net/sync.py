@@ -9,14 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resilient.net.framed import FramedStats as FramedStats
+    from resilient.net.framed import FrameTooLarge as FrameTooLarge
+    from resilient.net.framed import OutboxFull as OutboxFull
+    from resilient.net.framed import OutboxPlan as OutboxPlan
+    from resilient.net.manager_plan import ManagerStats as ManagerStats
     from resilient.net.reconnector import Reconnector as Reconnector
     from resilient.net.stop_signal import StopSignal as StopSignal
     from resilient.net.supervision import SupervisorStats as SupervisorStats
     from resilient.net.supervision import TooManyRestarts as TooManyRestarts
+    from resilient.net.thread_framed_client import FramedClient as FramedClient
+    from resilient.net.thread_manager import ConnectionManager as ConnectionManager
     from resilient.net.thread_poller import Poller as Poller
     from resilient.net.thread_supervisor import Supervisor as Supervisor
-    from resilient.net.thread_manager import ConnectionManager as ConnectionManager
-    from resilient.net.manager_plan import ManagerStats as ManagerStats
 
 # Where each public name lives.
 _HOMES = {
@@ -28,6 +33,11 @@ _HOMES = {
     "TooManyRestarts": "supervision",
     "ConnectionManager": "thread_manager",
     "ManagerStats": "manager_plan",
+    "FramedClient": "thread_framed_client",
+    "FramedStats": "framed",
+    "FrameTooLarge": "framed",
+    "OutboxFull": "framed",
+    "OutboxPlan": "framed",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use

@@ -9,8 +9,38 @@ from ast import If, parse
 import pytest
 
 PUBLIC = {
-    "resilient.net": ["Poller", "Reconnector", "Supervisor", "SupervisorStats", "TooManyRestarts"],
-    "resilient.net.sync": ["Poller", "Reconnector", "StopSignal", "Supervisor", "SupervisorStats", "TooManyRestarts"],
+    "resilient.net": [
+        "ConnectionManager",
+        "FrameTooLarge",
+        "FramedClient",
+        "FramedServer",
+        "FramedStats",
+        "ManagerStats",
+        "OutboxFull",
+        "OutboxPlan",
+        "Peer",
+        "Poller",
+        "Reconnector",
+        "ServerStats",
+        "Supervisor",
+        "SupervisorStats",
+        "TooManyRestarts",
+    ],
+    "resilient.net.sync": [
+        "ConnectionManager",
+        "FrameTooLarge",
+        "FramedClient",
+        "FramedStats",
+        "ManagerStats",
+        "OutboxFull",
+        "OutboxPlan",
+        "Poller",
+        "Reconnector",
+        "StopSignal",
+        "Supervisor",
+        "SupervisorStats",
+        "TooManyRestarts",
+    ],
 }
 
 

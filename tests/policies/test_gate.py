@@ -79,7 +79,10 @@ def test_a_block_is_told_how_it_ended() -> None:
         raise KeyError
     with pytest.raises(KeyboardInterrupt), policy:
         raise KeyboardInterrupt
-    assert (["passed no value", "failed KeyError", "failed KeyboardInterrupt"], []) == (policy.book.story, policy.book.open)
+    assert (["passed no value", "failed KeyError", "failed KeyboardInterrupt"], []) == (
+        policy.book.story,
+        policy.book.open,
+    )
 
 
 @pytest.mark.parametrize("joins", [False, True])
@@ -105,7 +108,10 @@ def test_an_async_block_likewise(joins: bool) -> None:
             await asyncio.Event().wait()
 
     asyncio.run(main())
-    assert (["passed no value", "failed KeyError", "failed CancelledError"], []) == (policy.book.story, policy.book.open)
+    assert (["passed no value", "failed KeyError", "failed CancelledError"], []) == (
+        policy.book.story,
+        policy.book.open,
+    )
 
 
 @pytest.mark.parametrize("is_async", [False, True])

@@ -1,0 +1,297 @@
+"""The connection manager for tasks, on asyncio and trio alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
+from contextlib import asynccontextmanager
+from inspect import isawaitable
+from types import TracebackType
+from typing import Generic, TypeVar, overload
+
+from resilient.core.backoff import Backoff
+from resilient.core.duration import Duration, optional_seconds
+from resilient.core.link import State
+from resilient.core.link_plan import BACKOFF, STABLE_AFTER
+from resilient.drivers.backends import current_backend, pause
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.waiters import await_woken
+from resilient.net.jobs import Lease
+from resilient.net.manager_plan import CONNECT_TIMEOUT, MISSES, ManagerStats, manager_plan
+from resilient.net.manager_tasks import Tasks, running_loop
+from resilient.net.steward import Steward
+from resilient.net.trouble import Trouble
+from resilient.observe.listeners import Listener
+from resilient.policies.recovery import Recovery
+
+__all__ = ["ConnectionManager"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+H = TypeVar("H", bound=Listener)
+
+
+class ConnectionManager(Generic[C]):
+    """Keeps one connection alive for any number of tasks: dials it, watches it, and makes a new one when it is lost.
+
+    Entering it (``async with``) begins to dial, and waits for nothing; leaving it closes it. Whoever needs the
+    connection waits until there is one. A loss that many notice is recovered once. It drives the link by one task, in
+    the ``async with`` block's own nursery on trio; dials, heartbeats and ends of connections run in tasks of their own.
+
+    Args:
+        connect: makes a connection; called with an endpoint if ``endpoints`` are given. Blocking or async, as all
+            functions here; ``current_deadline()`` tells it how long it may take. At most one runs at a time.
+        close: ends a connection; called once for each that was made, errors ignored, for 10 s at most.
+        probe: asks a connection whether it lives: after connect, and at each heartbeat. If it raises, it does not.
+        on: what trouble calls for: classes of errors, a predicate or a classifier. FAIL ends the link.
+        backoff: waits between connections that fail.
+        attempts: connections that may fail in a row, the lost one included; None for ever. Also the most times that
+            an operation is tried.
+        stable_after: uptime that resets the backoff, seconds, >= 0.
+        throttle: least time between the starts of two dials, seconds, >= 0.
+        connect_timeout: for connect and the first probe, seconds, > 0; None for no limit.
+        heartbeat: interval of probes while no operation succeeds, seconds, > 0; None for none.
+        misses: intervals of silence after which the connection counts as lost, >= 2.
+        recovery: handlers for ROTATE_PROXY and RELOGIN, run before the next dial, once for all. (RECONNECT is connect.)
+        endpoints: where to connect, in order of preference: those that failed come last.
+        name: for events and errors.
+        listeners: plain functions of an event.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[..., Awaitable[C] | C],
+        *,
+        close: Callable[[C], object] | None = None,
+        probe: Callable[[C], object] | None = None,
+        on: object,
+        backoff: Backoff = BACKOFF,
+        attempts: int | None = None,
+        stable_after: Duration = STABLE_AFTER,
+        throttle: Duration = 0,
+        connect_timeout: Duration | None = CONNECT_TIMEOUT,
+        heartbeat: Duration | None = None,
+        misses: int = MISSES,
+        recovery: Recovery | None = None,
+        endpoints: Iterable[Hashable] = (),
+        name: str = "",
+        listeners: Iterable[Listener] | Listener = (),
+    ) -> None:
+        plan = manager_plan(
+            connect,
+            close=close,
+            probe=probe,
+            on=on,
+            backoff=backoff,
+            attempts=attempts,
+            stable_after=stable_after,
+            throttle=throttle,
+            connect_timeout=connect_timeout,
+            heartbeat=heartbeat,
+            misses=misses,
+            recovery=recovery,
+            endpoints=endpoints,
+            name=name,
+            listeners=listeners,
+        )
+        self._hands: Tasks[C] = Tasks()
+        self._steward = self._hands.steward = Steward[C](plan, self._hands)
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return self._steward.plan.name
+
+    @property
+    def state(self) -> State:
+        """What it is doing: IDLE before it is entered."""
+        return self._steward.state
+
+    def stats(self) -> ManagerStats:
+        """The present numbers."""
+        return self._steward.stats()
+
+    def on_event(self, listener: H) -> H:
+        """Tells a function of every event from now on; a decorator, too. What it raises is logged, nothing more.
+
+        Raises:
+            TypeError: it cannot be called, or is async: nobody would await it.
+        """
+        self._steward.hear(listener)
+        return listener
+
+    @overload
+    async def call(self, fn: Callable[[C], Awaitable[T]], *, idempotent: bool = ...) -> T: ...
+    @overload
+    async def call(self, fn: Callable[[C], T], *, idempotent: bool = ...) -> T: ...
+    async def call(self, fn: Callable[[C], object], *, idempotent: bool = False) -> object:
+        """Calls a function of the connection, as often as it takes.
+
+        It waits for a connection, for as long as the policies around it leave. By the verdict on what it raises it is
+        tried again after a wait (WAIT), or with a new connection (ROTATE_PROXY, RELOGIN: it was refused), or only if
+        it is idempotent (RECONNECT, RETRY: it may have been done).
+
+        Args:
+            fn: blocking or async.
+            idempotent: whether it may be done twice.
+
+        Raises:
+            OutcomeUnknown: it was lost with its connection, and is not idempotent.
+            DeadlineExceeded: no connection came in time.
+            NotConnected: the link is FAILED, and no error says why; or the manager is closed, or never ran.
+            Exception: its own error; or that with which the link FAILED.
+        """
+        self._check()
+        steward = self._steward
+        lease, trouble, entered = steward.enter(), None, False
+        entered = lease is not None
+        try:
+            while True:
+                if lease is None:
+                    lease = await self._granted(entered)
+                    entered = True
+                try:
+                    value = fn(lease.conn)
+                    if isawaitable(value):
+                        value = await value
+                except Exception as error:
+                    if trouble is None:
+                        trouble = Trouble(steward, idempotent)
+                    wait = trouble.failed(error, lease)
+                    if wait is None:
+                        raise
+                else:
+                    steward.heard()
+                    return value
+                lease = None
+                if wait:
+                    await pause(steward.clock, wait)
+        finally:
+            if entered:
+                steward.leave()
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[C]:
+        """The connection, for a block. What the block raises is its own, and may tell that the connection is lost.
+
+        Raises:
+            DeadlineExceeded, NotConnected, Exception: there is no connection, as for ``call``.
+        """
+        self._check()
+        steward = self._steward
+        lease = steward.enter()
+        if lease is None:
+            lease = await self._granted(entered=False)
+        try:
+            yield lease.conn
+        except Exception as error:
+            steward.noticed(error, lease)
+            raise
+        else:
+            steward.heard()
+        finally:
+            steward.leave()
+
+    def lost(self, error: BaseException | None, conn: C) -> None:
+        """Says that a connection has ended, for readers that notice; from any thread. Of an old one it changes nothing.
+
+        Args:
+            error: how it is known; None for an orderly end.
+            conn: which one: the very object that connect gave.
+        """
+        self._steward.lost(error, conn)
+
+    def resume(self) -> None:
+        """Lets a FAILED link begin anew; from any thread. In any other state it does nothing.
+
+        Raises:
+            ManagerClosed: the manager is closed, or drains.
+        """
+        self._steward.resume()
+
+    def reconnect_now(self) -> None:
+        """Asks for a new connection without any wait but the throttle; from any thread.
+
+        Raises:
+            ManagerClosed: the manager is closed, or drains.
+        """
+        self._steward.reconnect()
+
+    async def drain(self, timeout: Duration | None = None) -> bool:
+        """Takes no more operations, waits for those under way, and closes.
+
+        Args:
+            timeout: how long to wait for them, seconds, >= 0; None for no limit.
+
+        Returns:
+            whether all of them ended in time.
+        """
+        limit = optional_seconds("timeout", timeout)
+        self._check()
+        steward = self._steward
+        waiter = current_backend().waiter()
+        if not steward.drain(waiter):
+            try:
+                await await_woken(waiter, steward.clock, limit)
+            finally:
+                steward.forsake(waiter)
+        drained = steward.drained
+        await self.close()
+        return drained
+
+    async def close(self) -> None:
+        """Closes the connection and the manager; in any state, any number of times, from any task of its event loop.
+
+        Called from a function that the manager itself runs, it does not wait for the end.
+        """
+        if self._hands.crew is not None:
+            self._check()
+        self._steward.close()
+        if self._hands.crew is not None and not self._steward.within:
+            await self._hands.over.wait()
+
+    async def __aenter__(self) -> ConnectionManager[C]:
+        self._steward.start()
+        try:
+            await self._hands.open()
+        except BaseException:
+            self._steward.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        del error, traceback  # a frame that holds the error it raised is a cycle
+        if self._steward.forked:  # what is open belongs to the parent
+            return
+        self._steward.close()
+        if (
+            kind is not GeneratorExit
+        ):  # else the coroutine is being closed, and cannot wait: the tasks end by themselves
+            await self._hands.close()
+
+    def _check(self) -> None:
+        self._steward.check()
+        if self._hands.loop is not running_loop():
+            raise RuntimeError(
+                f"the manager of {self._steward.called!r} was started in another event loop, to which its connections "
+                "belong: make one for each loop"
+            )
+
+    async def _granted(self, entered: bool) -> Lease[C]:
+        steward, deadline = self._steward, DEADLINE.get()
+        since = 0.0 if deadline is None else CLOCK.get().now()
+        while True:
+            waiter = current_backend().waiter()
+            lease = steward.admit(entered, waiter)
+            if lease is not None:
+                return lease
+            try:
+                await await_woken(waiter, CLOCK.get(), steward.patience(deadline, since))
+            finally:
+                steward.forsake(waiter)
+            steward.patience(deadline, since)  # before the connection: what comes too late is not taken

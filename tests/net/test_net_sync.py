@@ -1,0 +1,834 @@
+"""The connection manager for threads: one table with that for tasks, then what only threads can show."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import count
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, Stale
+from threads import together
+
+from resilient import Action, Classifier, DeadlineExceeded, Recovery, Rule, Timeout, backoff, current_deadline
+from resilient.core.events import LinkChanged
+from resilient.core.link import State
+from resilient.drivers.clock import Timer
+from resilient.drivers.deadline import DEADLINE
+from resilient.errors import AttemptTimeout, ManagerClosed, NotConnected, OutcomeUnknown, PeerSilent
+from resilient.net.sync import ConnectionManager
+from resilient.testing import FakeClock
+
+PATIENCE = 30.0  # real seconds, for threads: nothing takes so long unless it is broken
+
+
+class Conn:
+    """A connection, and how often it was closed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Lines:
+    """Makes connections by a script: errors are raised, a function is called, the rest is a connection."""
+
+    def __init__(self, clock: FakeClock, *script: object) -> None:
+        self.clock = clock
+        self.script = script or ("up",)
+        self.dialled: list[float] = []
+        self.endpoints: list[object] = []
+        self.conns: list[Conn] = []
+
+    def connect(self, *endpoint: object) -> Conn:
+        outcome = self.script[min(len(self.dialled), len(self.script) - 1)]
+        self.dialled.append(self.clock.now())
+        self.endpoints.extend(endpoint)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if callable(outcome):
+            outcome()
+        conn = Conn(len(self.conns) + 1)
+        self.conns.append(conn)
+        return conn
+
+
+class WatchedClock(FakeClock):
+    """A fake clock that shows when somebody has begun to wait for its time."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.waits: SimpleQueue[float] = SimpleQueue()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Any:
+        timer: Timer = super().call_later(seconds, callback)
+        self.waits.put(seconds)
+        return timer
+
+    def tick(self, awaited: float | None = None) -> None:
+        """Lets pass what somebody has begun to wait for; if so told, just so many seconds."""
+        seconds = self.waits.get(timeout=PATIENCE)
+        while awaited not in {None, seconds}:
+            seconds = self.waits.get(timeout=PATIENCE)
+        self.advance(seconds)
+
+
+def managed(lines: Lines, **settings: Any) -> ConnectionManager[Conn]:
+    """A manager of these connections."""
+    return ConnectionManager(lines.connect, close=Conn.close, **{"on": ON, "backoff": backoff.constant(1)} | settings)
+
+
+def bound(clock: FakeClock, script: Any, done: list[int]) -> Callable[..., object]:
+    """An operation that plays a script."""
+
+    def operation(conn: object) -> object:
+        done.append(1)
+        outcome = script[min(len(done), len(script)) - 1]
+        if isinstance(outcome, After):
+            clock.advance(outcome.seconds)
+            outcome = outcome.then
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return operation
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """After each test."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("connection")]
+    for thread in left:
+        thread.join(PATIENCE)
+    assert [] == [thread.name for thread in left if thread.is_alive()]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_scenarios(scenario: Scenario) -> None:
+    """The table."""
+    for error in (*scenario.dials, *scenario.operation):
+        if isinstance(error, Exception) and hasattr(error, "__notes__"):
+            del error.__notes__  # the errors of the table are raised again and again
+    waiting = threading.Event()  # for the one scenario that ends before its link does
+    with FakeClock(rng=Low()) as clock:
+        lines, handled = Lines(clock, *scenario.dials), list[str]()
+        probe = bound(clock, scenario.probes, []) if scenario.probes else None
+        recovery = Recovery(
+            relogin=lambda: handled.append("relogin"), rotate_proxy=lambda: handled.append("rotate_proxy")
+        )
+        value: object = None
+        notes: list[str] = []
+        dial = lines.connect
+
+        def connect(*endpoint: object) -> Conn:
+            if scenario.state is State.BACKING_OFF and lines.dialled:
+                waiting.set()
+                raise Fatal
+            return dial(*endpoint)
+
+        settings = {"on": ON, "recovery": recovery} | scenario.settings
+        with ConnectionManager(connect, close=Conn.close, probe=probe, **settings) as manager:
+            try:
+                value = manager.call(bound(clock, scenario.operation, []), idempotent=scenario.idempotent)
+            except Exception as error:
+                value = type(error)
+                notes += getattr(error, "__notes__", [])
+            assert (scenario.comes_to, list(scenario.notes)) == (value, notes)
+            state = manager.state
+            if scenario.state is State.BACKING_OFF:  # virtual time passes in another thread
+                assert waiting.wait(PATIENCE)
+            else:
+                assert scenario.state is state
+        assert list(scenario.dialled) == lines.dialled
+        assert list(scenario.waits) == clock.sleeps
+        assert list(scenario.endpoints) == lines.endpoints
+        assert list(scenario.handled) == handled
+        assert [1] * len(lines.conns) == [conn.closed for conn in lines.conns]
+        assert State.CLOSED is manager.state
+
+
+def test_all_who_notice_a_loss_share_one_reconnect() -> None:
+    """Reader, writer and heartbeat, for the same connection; and late, for an old one."""
+    with FakeClock() as clock:
+        lines = Lines(clock)
+        with managed(lines) as manager:
+            with manager.use() as conn:
+                raised = together(3, lambda n: manager.lost(ConnectionResetError(n), conn))
+            with manager.use() as again:
+                assert ([], 2, 2, 1) == (raised, again.number, len(lines.dialled), manager.stats().losses)
+                manager.lost(ConnectionResetError("late"), conn)
+                assert State.READY is manager.state
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_hundred_operations_fail_together(idempotent: bool) -> None:
+    """One reconnect; each is finished, or told that nobody knows."""
+    with FakeClock() as clock:
+        lines, outcomes, all_there = Lines(clock), list[object](), threading.Barrier(100)
+
+        def operation(conn: Conn) -> int:
+            if conn.number == 1:
+                all_there.wait(PATIENCE)
+                raise ConnectionResetError("gone")
+            return conn.number
+
+        def work(n: int) -> None:
+            try:
+                outcomes.append(manager.call(operation, idempotent=idempotent))
+            except OutcomeUnknown as error:
+                outcomes.append(str(error.__cause__))
+
+        with managed(lines) as manager:
+            assert [] == together(100, work)
+            assert [2 if idempotent else "gone"] * 100 == outcomes
+            manager.call(lambda conn: conn.number)
+            stats = manager.stats()
+            assert (2, 1, 0, 0) == (len(lines.dialled), stats.losses, stats.operations, stats.waiting)
+
+
+def test_a_handler_runs_once_for_all() -> None:
+    """However many operations, and managers that share the recovery, ask for it together."""
+    with FakeClock() as clock:
+        handled, outcomes, all_there = list[int](), list[int](), threading.Barrier(20)
+        managers: list[ConnectionManager[Conn]] = []
+        second_asks = threading.Event()
+
+        def handler() -> None:
+            handled.append(1)
+            second_asks.wait(0.1)
+
+        def operation(conn: Conn) -> int:
+            if conn.number == 1:
+                all_there.wait(PATIENCE)
+                raise Stale
+            return conn.number
+
+        recovery = Recovery(relogin=handler)
+        one, other = Lines(clock), Lines(clock)
+        with managed(one, recovery=recovery) as first, managed(other, recovery=recovery) as second:
+            managers += [first, second]
+            assert [] == together(20, lambda n: outcomes.append(managers[n % 2].call(operation)))
+        assert ([2] * 20, [1], 2, 2) == (outcomes, handled, len(one.dialled), len(other.dialled))
+
+
+def test_a_recovery_has_its_throttle() -> None:
+    """The next handler begins so long after the end of the last; one that raises is an event."""
+    with FakeClock() as clock:
+        handled, told = list[float](), list[str]()
+
+        def handler() -> None:
+            handled.append(clock.now())
+            raise Fatal("wrong password")
+
+        recovery = Recovery(relogin=handler, throttle=60)
+        lines = Lines(clock, Stale(), Stale(), "up")
+        with managed(lines, recovery=recovery, listeners=lambda event: told.append(str(event))) as manager:
+            with manager.use():
+                assert [1.0, 61.0] == handled
+        assert 2 == len([line for line in told if "recovery by RELOGIN failed" in line])
+
+
+def test_callers_of_a_failed_link_are_told_at_once() -> None:
+    """Those that waited, and those that come later; until it is resumed."""
+    with FakeClock() as clock:
+        lines = Lines(clock, *[ConnectionRefusedError("no")] * 2, "up")
+        with managed(lines, attempts=2) as manager:
+            raised = together(5, lambda n: manager.call(lambda conn: conn))
+            assert [ConnectionRefusedError] * 5 == [type(error) for error in raised]
+            with pytest.raises(ConnectionRefusedError) as late:
+                manager.call(lambda conn: conn)
+            assert ["gave up after 2 attempts in 1.00 s: attempts exhausted"] == late.value.__notes__
+            assert (State.FAILED, 2) == (manager.state, len(lines.dialled))
+            manager.resume()
+            assert 1 == manager.call(lambda conn: conn.number)
+            manager.resume()
+            assert State.READY is manager.state
+
+
+def test_reconnect_now_cuts_a_wait_short() -> None:
+    """Nor does it wait while a connection is up; by the real clock."""
+    backing_off = threading.Event()
+
+    def listener(event: object) -> None:
+        if isinstance(event, LinkChanged) and event.after == "BACKING_OFF":
+            backing_off.set()
+
+    lines = Lines(FakeClock(), ConnectionRefusedError(), "up")
+    with managed(lines, backoff=backoff.constant(1000), listeners=listener) as manager:
+        assert backing_off.wait(PATIENCE)
+        manager.reconnect_now()
+        assert 1 == manager.call(lambda conn: conn.number)
+        manager.reconnect_now()
+        assert 2 == manager.call(lambda conn: conn.number)
+    assert [1, 1] == [conn.closed for conn in lines.conns]
+
+
+def test_a_connect_that_hangs_is_left_behind() -> None:
+    """At its timeout, which it can read; what it makes later is closed."""
+    with WatchedClock() as clock:
+        remaining, go_on, closed = list[object](), threading.Event(), threading.Event()
+
+        def hang() -> None:
+            deadline = current_deadline()
+            remaining.append(deadline and deadline.remaining)
+            clock.tick(4.0)
+            go_on.wait(PATIENCE)
+
+        lines = Lines(clock, hang, "up")
+
+        def close(conn: Conn) -> None:
+            conn.close()
+            if conn.number == 2:
+                closed.set()
+
+        with ConnectionManager(
+            lines.connect, close=close, on=ON, connect_timeout=4, backoff=backoff.constant(1)
+        ) as manager:
+            assert 1 == manager.call(lambda conn: conn.number)
+            assert isinstance(manager.stats().last_error, AttemptTimeout)
+            go_on.set()
+            assert closed.wait(PATIENCE)
+            assert 1 == manager.call(lambda conn: conn.number)
+        assert ([0.0, 5.0], [4.0]) == (lines.dialled, remaining)
+
+
+def test_dials_that_hang_are_limited() -> None:
+    """Each is a thread that nobody can stop."""
+    with WatchedClock() as clock:
+        go_on = threading.Event()
+
+        def hang() -> None:
+            clock.tick(5.0)
+            go_on.wait(PATIENCE)
+
+        lines = Lines(clock, *[hang] * 8, "up")
+        told: SimpleQueue[str] = SimpleQueue()
+        with managed(lines, connect_timeout=5, listeners=lambda event: told.put(str(event))) as manager:
+            while "still hang" not in told.get(timeout=PATIENCE):
+                pass
+            assert 8 == len(lines.dialled)
+            go_on.set()
+            assert manager.call(lambda conn: conn.number)
+
+
+def test_a_peer_that_falls_silent_is_lost() -> None:
+    """Three intervals after the last sign of life."""
+    with WatchedClock() as clock:
+        asked, go_on = list[float](), threading.Event()
+
+        def probe(conn: Conn) -> None:
+            asked.append(clock.now())
+            if conn.number == 1 and len(asked) > 2:
+                go_on.wait(PATIENCE)
+
+        lines = Lines(clock)
+        lost = threading.Event()
+        with managed(lines, probe=probe, heartbeat=5, connect_timeout=None) as manager:
+
+            @manager.on_event
+            def listener(event: object) -> None:
+                if isinstance(event, LinkChanged) and event.before == "READY":
+                    lost.set()
+
+            while manager.stats().losses == 0:
+                clock.tick()
+                for _ in range(100):  # the driver and the probe do what they have to
+                    if manager.stats().losses:
+                        break
+                    threading.Event().wait(0.001)
+                    if clock.waits.qsize():
+                        break
+            assert isinstance(manager.stats().last_error, PeerSilent)
+            assert lost.wait(PATIENCE)
+            go_on.set()
+            assert 2 == manager.call(lambda conn: conn.number)
+        assert [0.0, 5.0, 10.0] == asked[:3]
+
+
+def test_a_probe_that_fails_is_a_loss() -> None:
+    """At once."""
+    with WatchedClock() as clock:
+        asked: list[float] = []
+
+        def probe(conn: Conn) -> None:
+            asked.append(clock.now())
+            if len(asked) == 2:
+                raise ConnectionResetError("gone")
+
+        lines = Lines(clock)
+        with managed(lines, probe=probe, heartbeat=5, connect_timeout=None) as manager:
+            clock.tick()
+            clock.tick()
+            while len(lines.dialled) < 2:
+                threading.Event().wait(0.001)
+            assert 2 == manager.call(lambda conn: conn.number)
+        assert [0.0, 5.0, 6.0] == asked
+
+
+def test_drain_waits_for_what_is_under_way() -> None:
+    """New operations are turned away; then it closes."""
+    with FakeClock() as clock:
+        lines, go_on, begun = Lines(clock), threading.Event(), threading.Event()
+        outcomes: list[object] = []
+
+        def slow(conn: Conn) -> str:
+            begun.set()
+            go_on.wait(PATIENCE)
+            assert not conn.closed
+            return "done"
+
+        with managed(lines) as manager:
+            threads = [threading.Thread(target=lambda: outcomes.append(manager.call(slow)))]
+            threads[0].start()
+            assert begun.wait(PATIENCE)
+            threads += [threading.Thread(target=lambda: outcomes.append(manager.drain())) for _ in range(2)]
+            for thread in threads[1:]:
+                thread.start()
+            while manager.state is not State.DRAINING:
+                threading.Event().wait(0.001)
+            with pytest.raises(ManagerClosed, match="its manager is DRAINING"):
+                manager.call(slow)
+            with pytest.raises(ManagerClosed):
+                manager.resume()
+            go_on.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+            assert {"done", True} == set(outcomes)
+            assert (3, State.CLOSED, 1) == (len(outcomes), manager.state, lines.conns[0].closed)
+            assert manager.drain()
+
+
+def test_drain_has_a_timeout() -> None:
+    """Then it closes all the same, and says so."""
+    with FakeClock():
+        go_on, begun, told = threading.Event(), threading.Event(), list[type]()
+
+        def slow(conn: int) -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+            raise ConnectionResetError("closed under it")
+
+        def work() -> None:
+            try:
+                manager.call(slow, idempotent=True)
+            except NotConnected as error:
+                told.append(type(error))
+
+        with ConnectionManager(lambda: 1, on=OSError) as manager:
+            thread = threading.Thread(target=work)
+            thread.start()
+            assert begun.wait(PATIENCE)
+            assert not manager.drain(0)
+            go_on.set()
+            thread.join(PATIENCE)
+            assert [ManagerClosed] == told
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.READY, State.BACKING_OFF, State.FAILED])
+def test_close_from_any_state_twice_and_at_once(state: State) -> None:
+    """Whoever waits is told; by the real clock."""
+    go_on = threading.Event()
+
+    script: dict[State, object] = {
+        State.CONNECTING: lambda: go_on.wait(PATIENCE),
+        State.READY: "up",
+        State.BACKING_OFF: ConnectionRefusedError(),
+        State.FAILED: Fatal(),
+    }
+    lines, told = Lines(FakeClock(), script[state]), list[type]()
+
+    def call() -> None:
+        try:
+            manager.call(lambda conn: conn)
+        except NotConnected as error:
+            told.append(type(error))
+
+    with managed(lines, backoff=backoff.constant(1e6)) as manager:
+        while manager.state is not state:
+            threading.Event().wait(0.001)
+        callers = []
+        if state in {State.CONNECTING, State.BACKING_OFF}:
+            callers = [threading.Thread(target=call) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        while manager.stats().waiting < len(callers):
+            threading.Event().wait(0.001)
+        assert [] == together(3, lambda n: manager.close())
+        manager.close()
+        for caller in callers:
+            caller.join(PATIENCE)
+        assert [ManagerClosed] * len(callers) == told
+        with pytest.raises(ManagerClosed):
+            manager.call(lambda conn: conn)
+    go_on.set()
+    with pytest.raises(ManagerClosed, match="it is closed"), manager:
+        pass
+
+
+def test_close_before_it_began() -> None:
+    """It is closed, and never begins; nor is it entered twice."""
+    manager = ConnectionManager(lambda: 1, on=OSError, name="db")
+    with pytest.raises(RuntimeError, match="the manager of 'db' does not run: enter it first"):
+        manager.call(lambda conn: conn)
+    manager.close()
+    assert ("db", State.CLOSED) == (manager.name, manager.state)
+    with pytest.raises(ManagerClosed):
+        manager.call(lambda conn: conn)
+    with ConnectionManager(lambda: 1, on=OSError) as other, pytest.raises(RuntimeError, match="runs already"):
+        other.__enter__()
+
+
+def test_waiting_ends_with_the_deadline() -> None:
+    """Of the policies around it; with the last error as its cause."""
+    with FakeClock() as clock:
+        with managed(Lines(clock, ConnectionRefusedError("no")), backoff=backoff.constant(1)) as manager:
+            with pytest.raises(DeadlineExceeded):
+                Timeout(2.5).call(manager.call, lambda conn: conn)
+            token = DEADLINE.set(clock.now())
+            with pytest.raises(DeadlineExceeded) as caught:
+                manager.call(lambda conn: conn)
+            DEADLINE.reset(token)
+            assert 0.0 == caught.value.seconds
+            assert (0, 0) == (manager.stats().waiting, manager.stats().operations)
+
+
+def test_an_interrupted_caller_leaves_nothing_behind() -> None:
+    """An exit passes, and is counted out."""
+    with FakeClock() as clock:
+        with managed(Lines(clock)) as manager:
+
+            def leave(conn: Conn) -> None:
+                raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                manager.call(leave)
+            with pytest.raises(KeyboardInterrupt), manager.use():
+                raise KeyboardInterrupt
+            assert (0, State.READY) == (manager.stats().operations, manager.state)
+
+
+@pytest.mark.parametrize("hurts", ["raises", "hangs", "reconnects", "calls", "closes"])
+def test_a_listener_harms_nothing(hurts: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One dial per attempt, and the loop goes on."""
+    go_on = threading.Event()
+    with FakeClock() as clock, caplog.at_level("CRITICAL", "resilient"):
+        lines = Lines(clock, ConnectionRefusedError(), ConnectionRefusedError(), "up")
+
+        def listener(event: object) -> None:
+            if hurts == "raises":
+                raise ValueError("a bug")
+            if hurts == "hangs":
+                go_on.wait(PATIENCE)
+            if hurts == "reconnects" and isinstance(event, LinkChanged) and event.after == "CONNECTING":
+                manager.reconnect_now()
+            if hurts == "calls" and isinstance(event, LinkChanged) and event.before == "IDLE":
+                manager.call(lambda conn: conn)
+            if hurts == "closes" and isinstance(event, LinkChanged) and event.after == "CLOSED":
+                manager.close()
+
+        manager = managed(lines)
+        assert listener is manager.on_event(listener)
+        with manager:
+            assert 1 == manager.call(lambda conn: conn.number)
+            if hurts != "reconnects":
+                assert [0.0, 1.0, 2.0] == lines.dialled
+            go_on.set()
+
+
+@pytest.mark.parametrize("hook", ["connect", "probe", "relogin"])
+def test_a_hook_that_asks_for_what_it_is_to_bring_about_is_told(hook: str) -> None:
+    """It would wait for itself; and it may close the manager, without waiting for its own end."""
+    with FakeClock() as clock:
+        told: list[str] = []
+
+        def ask(*_: object) -> None:
+            with pytest.raises(NotConnected) as caught:
+                manager.call(lambda conn: conn)
+            told.append(str(caught.value))
+            manager.close()
+
+        lines = Lines(clock, ask if hook == "connect" else Stale() if hook == "relogin" else "up", "up")
+        probe = ask if hook == "probe" else None
+        manager = managed(lines, probe=probe, recovery=Recovery(relogin=ask), name="connection")
+        with manager:
+            with pytest.raises(ManagerClosed):
+                manager.call(lambda conn: conn)
+        assert ["not connected to 'connection': it was asked for by the very hook that is to bring it about"] == told
+
+
+def test_a_loss_may_be_noticed_before_the_connection_is_there() -> None:
+    """By a reader that connect has started: the dial has failed."""
+    with FakeClock() as clock:
+        conns = [Conn(1), Conn(2), Conn(3)]
+        made = iter(conns)
+
+        def connect() -> Conn:
+            conn = next(made)
+            if conn.number < 3:
+                manager.lost(ConnectionResetError("early") if conn.number == 1 else None, conn)
+            return conn
+
+        manager = ConnectionManager(connect, close=Conn.close, on=OSError, backoff=backoff.constant(1))
+        with manager:
+            assert 3 == manager.call(lambda conn: conn.number)
+            assert (2.0, 2, 1) == (clock.now(), manager.stats().failures, manager.stats().connects)
+        assert [1, 1, 1] == [conn.closed for conn in conns]
+
+
+def test_without_a_close_connections_are_let_go() -> None:
+    """Whatever became of them; and one that raises hurts nobody."""
+    with FakeClock() as clock:
+        probed = iter([OSError("dead"), None])
+
+        def probe(conn: int) -> None:
+            error = next(probed)
+            if error is not None:
+                raise error
+
+        with ConnectionManager(lambda: 1, probe=probe, on=OSError, backoff=backoff.constant(1)) as manager:
+            assert 1 == manager.call(lambda conn: conn)
+            assert 1.0 == clock.now()
+
+        def close(conn: int) -> None:
+            raise OSError("not connected")
+
+        with ConnectionManager(lambda: 1, close=close, on=OSError) as manager:
+            assert 1 == manager.call(lambda conn: conn)
+
+
+def test_coroutines_are_refused() -> None:
+    """Nobody would await them."""
+
+    async def connect() -> int:
+        return 1
+
+    with ConnectionManager(connect, on=OSError) as manager:
+        with pytest.raises(TypeError, match="a coroutine cannot be awaited by threads"):
+            manager.call(lambda conn: conn)
+
+
+def test_blocks_notice_losses() -> None:
+    """What a block raises is its own, and judged."""
+    with FakeClock() as clock:
+        with managed(Lines(clock)) as manager:
+            with pytest.raises(Fatal), manager.use():
+                raise Fatal
+            assert State.READY is manager.state
+            with pytest.raises(ConnectionResetError), manager.use():
+                raise ConnectionResetError
+            with manager.use() as conn:
+                assert 2 == conn.number
+
+
+def test_events_tell_the_story() -> None:
+    """In order, with the time since it was entered; all of them, when it is closed."""
+    with FakeClock(start=100) as clock:
+        told: list[str] = []
+        lines = Lines(clock, ConnectionRefusedError("no"), "up")
+        with managed(lines, listeners=lambda event: told.append(f"{event.elapsed} {event}")) as manager:
+            manager.call(lambda conn: None)
+    assert [
+        "0.0 connection: CONNECTING (was IDLE)",
+        "0.0 connection: BACKING_OFF (was CONNECTING): ConnectionRefusedError: no",
+        "0.0 connection: waiting 1 s before attempt 2",
+        "1.0 connection: CONNECTING (was BACKING_OFF)",
+        "1.0 connection: READY (was CONNECTING)",
+        "1.0 connection: CLOSED (was READY): asked to close",
+    ] == told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_is_refused() -> None:
+    """The connection belongs to the parent."""
+    closed: list[int] = []
+    with ConnectionManager(lambda: 1, close=closed.append, on=OSError, name="connection") as manager:
+        manager.call(lambda conn: conn)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            told = "nothing"
+            try:
+                manager.call(lambda conn: conn)
+            except RuntimeError as error:
+                told = str(error)
+            manager.__exit__(None, None, None)
+            os.write(writer, f"{told}; closed {closed}".encode())
+            os._exit(0)
+        os.close(writer)
+        told = os.read(reader, 1000).decode()
+        os.close(reader)
+        os.waitpid(child, 0)
+        assert f"was started in process {os.getpid()}, of which {child} is a fork" in told
+        assert told.endswith("; closed []")
+        assert 1 == manager.call(lambda conn: conn)
+    assert [1] == closed
+
+
+@pytest.mark.parametrize("hook", ["connect", "relogin"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_exit_in_a_hook_ends_the_manager(hook: str) -> None:
+    """Whoever waits is told."""
+
+    def leave() -> None:
+        raise SystemExit
+
+    with FakeClock() as clock:
+        lines = Lines(clock, leave if hook == "connect" else Stale())
+        with managed(lines, recovery=Recovery(relogin=leave)) as manager:
+            with pytest.raises(ManagerClosed):
+                manager.call(lambda conn: conn)
+
+
+def test_a_thread_that_cannot_be_started_is_no_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says so, and the manager is closed."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    manager = ConnectionManager(lambda: 1, on=OSError)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            manager.__enter__()
+    assert State.CLOSED is manager.state
+
+
+def test_errors_leave_no_cycles() -> None:
+    """Neither those of dials, nor of operations, nor those that we raise."""
+
+    class Traced(ConnectionResetError):
+        pass
+
+    alive: list[weakref.ref[Exception]] = []
+
+    def fail(conn: object = None) -> None:
+        error = Traced("gone")
+        alive.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    gc.collect()
+    gc.disable()
+    try:
+        with FakeClock() as clock:
+            lines = Lines(clock, fail, "up", "up", "up", fail, fail, "up")
+            with managed(lines, attempts=4) as manager:
+                for idempotent in (False, True):
+                    try:
+                        manager.call(fail, idempotent=idempotent)
+                    except (OutcomeUnknown, Traced):
+                        pass
+                manager.resume()
+                manager.reconnect_now()
+                manager.call(lambda conn: None)
+                last = manager.stats().last_error
+        del manager
+        assert [] == [ref for ref in alive if ref() not in {None, last}]
+        assert len(alive) >= 4
+    finally:
+        gc.enable()
+
+
+def test_a_rule_may_reject_an_operation_without_losing_the_connection() -> None:
+    """WAIT: the other side asks for time."""
+    with FakeClock() as clock:
+        on = Classifier(Rule(KeyError, Action.WAIT, delay=7))
+        lines = Lines(clock)
+        with managed(lines, on=on) as manager:
+            played = iter([KeyError(1), None])
+
+            def operation(conn: Conn) -> int:
+                error = next(played)
+                if error is not None:
+                    raise error
+                return conn.number
+
+            assert (1, 7.0) == (manager.call(operation), clock.now())
+
+
+class Echo:
+    """Lines of five bytes, sent and given back."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self) -> bytes:
+        self.socket.sendall(b"hello")
+        data = b""
+        while len(data) < 5:
+            more = self.socket.recv(5)
+            if not more:
+                raise ConnectionResetError("closed by the peer")
+            data += more
+        return data
+
+
+SERVER = """
+import socket, sys, threading
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print(listener.getsockname()[1], flush=True)
+def echo(conn):
+    while data := conn.recv(100):
+        conn.sendall(data)
+while True:
+    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+def served(port: int = 0) -> tuple[subprocess.Popen[str], int]:
+    """An echo server in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    """Without a goodbye."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_real_server_is_killed_and_comes_back() -> None:
+    """The manager serves again; connections are made, and ended, once each."""
+    process, port = served()
+    numbers = count()
+
+    def connect() -> Echo:
+        next(numbers)
+        return Echo(port)
+
+    with ConnectionManager(
+        connect, close=Echo.close, on=OSError, backoff=backoff.constant(0.01), probe=Echo.send, heartbeat=0.05
+    ) as manager:
+        try:
+            for _ in range(3):
+                assert b"hello" == manager.call(Echo.send)
+                killed(process)
+                while manager.state is State.READY:  # the heartbeat finds out
+                    threading.Event().wait(0.001)
+                process, port = served(port)
+                assert b"hello" == manager.call(Echo.send, idempotent=True)
+        finally:
+            killed(process)
+        assert manager.stats().connects >= 4
