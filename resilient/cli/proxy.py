@@ -18,9 +18,9 @@ from rich.table import Table
 
 from resilient.cli.fault_notation import EXAMPLES, FaultText, read_fault
 from resilient.cli.options import DURATION, Text
+from resilient.core.addresses import Address, read_address
 from resilient.core.duration import seconds
 from resilient.settings.notation import read_duration
-from resilient.testing.addresses import Address, read_address
 from resilient.testing.fault_proxy import FaultProxy
 from resilient.testing.proxy_stats import ProxyStats
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from random import Random
 from typing import Protocol
 
-from resilient.testing.addresses import Address, UnixAddress
+from resilient.core.addresses import Address, UnixAddress
 from resilient.testing.effects import Effect
 from resilient.testing.faults import Fault
 from resilient.testing.pipe import Pipe, Traffic, until

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from resilient.testing.addresses import Address, TcpAddress, UnixAddress
+from resilient.core.addresses import Address, TcpAddress, UnixAddress
 
 __all__ = ["Door"]
 

@@ -13,9 +13,9 @@ from random import Random
 from types import TracebackType
 from typing import TypeVar
 
+from resilient.core.addresses import Address, AddressLike, TcpAddress, UnixAddress, read_address
 from resilient.core.backoff import Rng
 from resilient.core.duration import Duration, number, seconds
-from resilient.testing.addresses import Address, AddressLike, TcpAddress, UnixAddress, read_address
 from resilient.testing.connection import Connection
 from resilient.testing.door import Door
 from resilient.testing.faults import Down, Fault

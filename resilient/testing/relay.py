@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, TypeAlias
 
+from resilient.core.addresses import AddressLike, read_address
 from resilient.core.backoff import Rng
-from resilient.testing.addresses import AddressLike, read_address
 from resilient.testing.connection import DIRECTIONS, Connection, dial
 from resilient.testing.door import Door
 from resilient.testing.faults import Down, Fault

@@ -16,8 +16,8 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
+from resilient.core.addresses import TcpAddress
 from resilient.testing import FaultProxy
-from resilient.testing.addresses import TcpAddress
 from resilient.testing.faults import (
     AcceptThenClose,
     Bandwidth,
