@@ -87,8 +87,6 @@ class SharedPermits:
     def _handed_on(self, gone: Wakeable) -> object | None:
         """Takes a permit back from a waiter whose event loop is gone; who has it now."""
         with self._lock:
-            if not self._permits.leave(gone):
-                return None
             self._gone.add(gone)
             return self._permits.release()
 

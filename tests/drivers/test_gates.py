@@ -14,7 +14,7 @@ from loops import LOOPS, run
 from threads import together
 
 from resilient import Bulkhead, CircuitOpen, Event, RateLimited, Timeout, current_deadline, listen
-from resilient.drivers.gates import close_block, gated, in_event_loop, open_block, reject
+from resilient.drivers.gates import NO_VALUE, close_block, gated, in_event_loop, open_block, reject
 from resilient.drivers.wrap import Kind
 from resilient.testing import FakeClock
 
@@ -373,3 +373,20 @@ def test_a_generator_may_be_closed_by_another_thread() -> None:
     next(opened)
     together(1, lambda _: opened.close())
     assert 0 == bulkhead.metrics().inflight
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_block_in_a_task_has_its_own_ticket(loop: str) -> None:
+    """On every loop."""
+    bulkhead = Bulkhead(1)
+
+    async def main() -> int:
+        async with bulkhead:
+            return bulkhead.metrics().inflight
+
+    assert (1, 0) == (run(loop, main), bulkhead.metrics().inflight)
+
+
+def test_no_value_says_so() -> None:
+    """What a gate hears of a block that names no result."""
+    assert "no value" == str(NO_VALUE)

@@ -495,3 +495,23 @@ def test_a_permit_is_not_left_with_a_loop_that_is_gone() -> None:
         assert 2 == bulkhead.metrics().queued
     assert (0, 0) == (bulkhead.metrics().queued, bulkhead.metrics().inflight)
     abandon(waiting)
+
+
+class Interrupting(int):
+    """A limit that raises where it is looked at, as a signal would."""
+
+    def __gt__(self, other: object) -> bool:
+        raise KeyboardInterrupt
+
+    __ge__ = __lt__ = __le__ = __gt__
+
+
+def test_an_interrupt_in_a_step_leaves_the_lock_free() -> None:
+    """Whether a permit is taken or given back."""
+    permits = SharedPermits(Interrupting(3), None)
+    enter = permits.entry(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        enter()
+    with pytest.raises(RuntimeError, match="nobody holds"):
+        permits.passed(True, None)
+    assert [RuntimeError] == [type(error) for error in together(1, lambda _: permits.passed(True, None))]

@@ -579,3 +579,26 @@ def test_a_loop_that_is_gone_makes_way() -> None:
     limiter.reset()  # wakes the head
     assert 0 == limiter.metrics().queued
     abandon(waiting)
+
+
+class Interrupting(float):
+    """An instant that raises where it is looked at, as a signal would."""
+
+    def __rsub__(self, other: object) -> float:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_in_a_step_leaves_the_lock_free() -> None:
+    """Whoever comes next gets its slot."""
+
+    class Clock(FakeClock):
+        def now(self) -> float:
+            return Interrupting(0)
+
+    schedule = SharedRate(1, 1, 1)
+    enter = schedule.entry(lambda: 0)
+    with Clock(), pytest.raises(KeyboardInterrupt):
+        enter()
+    granted: list[int] = []
+    together(1, lambda _: granted.append(enter()))
+    assert [1] == granted
