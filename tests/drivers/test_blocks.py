@@ -841,3 +841,12 @@ def test_a_bare_loop_over_an_async_block_ends() -> None:
             yield attempt
 
     assert [1] == asyncio.run(main())
+
+
+def test_a_running_attempt_is_not_entered_again() -> None:
+    """The second time is told, and the first goes on."""
+    for attempt in Retry(on=OSError):
+        with attempt:
+            with pytest.raises(RuntimeError, match="entered already"):
+                attempt.__enter__()
+    assert current_deadline() is None

@@ -455,3 +455,22 @@ def test_an_exit_out_of_a_listener_of_a_rejection_needs_nothing_back() -> None:
         with pytest.raises(Exit):
             breaker.call(int)
         assert "forced_open" == breaker.state
+
+
+def test_a_rejection_tells_what_others_have_left_to_tell() -> None:
+    """A move that another thread made, and has not told yet."""
+
+    class Exit(BaseException):
+        pass
+
+    def leave(event: Event) -> None:
+        if isinstance(event, StateChanged) and armed:
+            raise Exit
+
+    armed: list[int] = []
+    breaker = CircuitBreaker(listeners=(leave,))
+    breaker.force_open()
+    armed.append(1)
+    breaker.gate.breaker.moved.append((State.CLOSED, State.OPEN))
+    with pytest.raises(Exit):
+        breaker.call(int)

@@ -12,7 +12,16 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
-from resilient import AdaptiveLimiter, CircuitBreaker, CircuitOpen, DeadlineExceeded, Timeout, current_deadline, events
+from resilient import (
+    AdaptiveLimiter,
+    AdaptiveThrottle,
+    CircuitBreaker,
+    CircuitOpen,
+    DeadlineExceeded,
+    Timeout,
+    current_deadline,
+    events,
+)
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.testing import FakeClock, Script
@@ -387,3 +396,17 @@ def test_listeners_are_functions_of_an_event() -> None:
     for wrong in (3, None, [3], "x"):
         with pytest.raises(TypeError, match="listeners must be functions of an event, got "):
             checked_listeners(wrong)
+
+
+def test_a_call_that_turns_out_to_be_async_is_counted_once_in_a_timeline() -> None:
+    """The throttle decided when it was made."""
+
+    async def fetch() -> int:
+        return 7
+
+    async def main() -> list[object]:
+        return [(await throttle.execute(lambda: fetch())).value for _ in range(5)]
+
+    throttle = AdaptiveThrottle()
+    assert [7] * 5 == asyncio.run(main())
+    assert (5, 5) == (throttle.metrics().calls, throttle.metrics().accepts)

@@ -246,3 +246,9 @@ def test_policies_may_come_and_go_during_a_snapshot() -> None:
                 assert [policy.name] == [shot.name for shot in snapshot() if shot.kind == "Restless"]
 
     assert [] == together(4, work)
+
+
+def test_a_home_keeps_states() -> None:
+    """Whatever does not is refused by name."""
+    with pytest.raises(TypeError, match="home must have a method state"):
+        CircuitBreaker(home="redis")  # type: ignore[arg-type]
