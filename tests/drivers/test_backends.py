@@ -6,6 +6,7 @@ import threading
 import pytest
 from loops import LOOPS, run
 
+from resilient.drivers import backends
 from resilient.drivers.asyncio_backend import AsyncioBackend, AsyncioCutoff
 from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.clock import SYSTEM
@@ -197,3 +198,15 @@ def test_an_outer_cancellation_and_the_limit_together() -> None:
 
     clock = FakeClock()
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_backend_is_loaded_where_it_is_first_asked_for(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And kept: it is asked for on every timeout."""
+    monkeypatch.setattr(backends, "_backends", {})
+
+    async def main() -> bool:
+        return current_backend() is current_backend()
+
+    assert run(loop, main)
+    assert ["trio" if loop == "trio" else "asyncio"] == list(backends._backends)
