@@ -349,6 +349,7 @@ def test_what_binds_in_a_class_still_binds() -> None:
     assert 7 == cached.script()
 
 
+@pytest.mark.filterwarnings("ignore:functools.partial will be a method descriptor:FutureWarning")  # from 3.13 on
 def test_what_does_not_bind_in_a_class_still_does_not() -> None:
     """Builtins, partials and descriptors that give themselves; only a classmethod hands the class on."""
     cached = Cached()
