@@ -141,18 +141,25 @@ def test_room_is_waited_for(place: str) -> None:
             client.send(b"2")
 
 
-def test_giving_up_and_resuming(place: str) -> None:
-    """By the fake clock: the schedule of system 1."""
-    got: list[bytes] = []
+def test_the_schedule_of_system_1(place: str) -> None:
+    """By the fake clock, with nobody listening: virtual time must not race a real server."""
     with FakeClock() as clock:
         with FramedClient(place, attempts=6, backoff=backoff.linear(1, cap=2), stable_after=0) as client:
-            client.send(b"kept")
             with pytest.raises(NotConnected):
                 client.receive()
             assert [1, 2, 2, 2, 2] == clock.sleeps
-            with serving(place, got.append):
-                client.resume()
-                until(lambda: got)
+
+
+def test_resume_sends_what_was_kept(place: str) -> None:
+    """A client that gave up begins anew."""
+    got: list[bytes] = []
+    with FramedClient(place, attempts=2, backoff=backoff.constant(0.001)) as client:
+        client.send(b"kept")
+        with pytest.raises(NotConnected):
+            client.receive()
+        with serving(place, got.append):
+            client.resume()
+            until(lambda: got)
     assert [b"kept"] == got
 
 
