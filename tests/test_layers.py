@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"errors", "core", "observe", "drivers", "policies"},
     "settings": {"errors", "core", "observe", "drivers", "presets", "policies"},
     "testing": {"errors", "core", "observe", "drivers", "policies"},
-    "cli": {"errors", "core", "observe", "drivers", "presets", "policies", "settings", "testing", PUBLIC},
+    "cli": {"errors", "core", "observe", "drivers", "presets", "policies", "net", "settings", "testing", PUBLIC},
 }
 
 # A decision needs none of these. (typing, dataclasses, enum, math, functools and the like are free.)
