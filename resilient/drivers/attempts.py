@@ -11,8 +11,8 @@ from typing import Any
 from resilient.core.run import remaining
 from resilient.drivers import aio, streams, sync
 from resilient.drivers.clock import CLOCK
+from resilient.drivers.compiled import POLICY, STARTED
 from resilient.drivers.episode import Episode, Guard, is_ours
-from resilient.drivers.wrap import POLICY, STARTED
 
 __all__ = ["BLOCK", "Attempt", "attempt_around", "attempt_ended_at", "current_attempt", "handed_on"]
 

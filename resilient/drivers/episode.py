@@ -24,9 +24,10 @@ from resilient.core.events import (
 )
 from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text, remaining
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
+from resilient.drivers.compiled import POLICY
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.shared_flight import SharedFlight
-from resilient.drivers.wrap import OF_FIRST, POLICY
+from resilient.drivers.wrap import OF_FIRST
 from resilient.errors import AttemptTimeout
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO, WARNING

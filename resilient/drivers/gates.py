@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from resilient.core.events import CallRejected
 from resilient.drivers.clock import CLOCK, is_virtual
-from resilient.drivers.wrap import Kind, wrap_admitted, wrap_gated, wrap_scoped
+from resilient.drivers.kind import Kind
+from resilient.drivers.wrap import wrap_admitted, wrap_gated, wrap_scoped
 from resilient.errors import Rejected
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import DEBUG

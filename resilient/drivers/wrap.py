@@ -1,78 +1,26 @@
 """How a callable is wrapped: once, at decoration, into a function compiled for it.
 
-A plain function or method gets a wrapper compiled with its own parameters. On the success path that wrapper is
-``try: return call(...)`` and nothing more, which is cheaper than a ``*args, **kwargs`` closure by half; and
-its signature, its defaults (by identity) and the ``TypeError`` for a wrong call are the true ones. Callables
-without code of their own (builtins, partials, callable objects) get ``(*args, **kwargs)``.
+On the success path a wrapper is ``try: return call(...)`` and nothing more, which, with the callable's own parameters,
+is cheaper than a ``*args, **kwargs`` closure by half.
 
-A wrapper knows its policy (:data:`POLICY` in its globals), so that ``current_attempt`` finds the running
-attempt on the stack and the success path need not announce it.
+A wrapper knows its policy (:data:`~resilient.drivers.compiled.POLICY` in its globals), so that ``current_attempt``
+finds the running attempt on the stack and the success path need not announce it.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
-from types import CodeType, CoroutineType, FunctionType, MethodType
+from types import CoroutineType
 from typing import Any
 
-__all__ = [
-    "POLICY",
-    "STARTED",
-    "Kind",
-    "kind_of",
-    "wrap_admitted",
-    "wrap_eager",
-    "wrap_gated",
-    "wrap_rescued",
-    "wrap_scoped",
-]
+from resilient.drivers.compiled import compiled
+from resilient.drivers.kind import Kind
 
-POLICY = "resilient policy"  # no identifier, so that it collides with no name
-STARTED = "resilient started"  # under this, the name of the local that holds when the call began
+__all__ = ["OF_FIRST", "OURS", "wrap_admitted", "wrap_eager", "wrap_gated", "wrap_rescued", "wrap_scoped"]
+
 OF_FIRST = "_resilient_of_first"  # marks what calls its first argument: that, then, is what is guarded
-FILE = "<resilient>"
 # The globals of a wrapper that is no attempt: they tell only whose frame it is.
 OURS = {"__name__": "resilient.drivers.wrapped"}
-
-
-class Kind(Enum):
-    """What calling a callable gives."""
-
-    SYNC = auto()
-    ASYNC = auto()
-    EITHER = auto()  # only its result will tell: a lambda, a bound method, a decorated coroutine function
-    GENERATOR = auto()
-    ASYNC_GENERATOR = auto()
-
-
-def kind_of(call: Callable[..., Any]) -> Kind:
-    """What calling this gives, as far as it can be known beforehand."""
-    inner: Any = call
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if not isinstance(inner, (FunctionType, MethodType, type)):
-        method = getattr(type(inner), "__call__", None)  # noqa: B004  # which one, not whether
-        inner = method if isinstance(method, FunctionType) else inner
-    if inspect.iscoroutinefunction(inner):
-        return Kind.ASYNC
-    if inspect.isgeneratorfunction(inner):
-        return Kind.GENERATOR
-    if inspect.isasyncgenfunction(inner):
-        return Kind.ASYNC_GENERATOR
-    return Kind.SYNC if isinstance(inner, FunctionType) and _returns_its_result(inner) else Kind.EITHER
-
-
-def _returns_its_result(function: FunctionType) -> bool:
-    """Whether nothing about a plain function hints at a coroutine in its place."""
-    promised = str(function.__annotations__.get("return", ""))
-    return (
-        function.__name__ != "<lambda>"
-        and not hasattr(function, "__wrapped__")
-        and not any(hint in promised for hint in ("Awaitable", "Coroutine", "Future", "Task"))
-    )
 
 
 def wrap_rescued(
@@ -128,14 +76,14 @@ def wrap_rescued(
         "coroutine": CoroutineType,
         "policy": policy,
     }
-    return _compiled(call, source, ("error", "failure", "value", "token", *noted), given, names or {})
+    return compiled(call, source, ("error", "failure", "value", "token", *noted), given, names or {})
 
 
 def wrap_eager(
     call: Callable[..., Any], run: Callable[..., Any], *, kind: Kind, names: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
     """A wrapper that hands the whole call over, as ``run(args, kwargs)``, where every attempt needs watching."""
-    return _compiled(call, _EAGER[kind], ("stream", "item", "sent", "thrown"), {"run": run}, names or {})
+    return compiled(call, _EAGER[kind], ("stream", "item", "sent", "thrown"), {"run": run}, names or {})
 
 
 def wrap_gated(
@@ -157,20 +105,20 @@ def wrap_gated(
     given = {step: getattr(gate, step, None) for step in steps} | {"adopt": adopt}
     given["enter"] = getattr(gate, "ready" if kind is Kind.ASYNC else "enter", None)
     given |= {"coroutine": CoroutineType, "caught": BaseException}
-    return _compiled(call, _GATED[kind], ("ticket", "failure", "value"), given, OURS)
+    return compiled(call, _GATED[kind], ("ticket", "failure", "value"), given, OURS)
 
 
 def wrap_admitted(call: Callable[..., Any], gate: object, *, kind: Kind) -> Callable[..., Any]:
     """As :func:`wrap_gated`, of a gate that need not hear what became of the call."""
     given = {"enter": getattr(gate, "ready" if kind is Kind.ASYNC else "enter"), "join": getattr(gate, "join", None)}
-    return _compiled(call, _ADMITTED[kind], (), given, OURS)
+    return compiled(call, _ADMITTED[kind], (), given, OURS)
 
 
 def wrap_scoped(
     call: Callable[..., Any], enter: Callable[[], object], leave: Callable[[Any], object]
 ) -> Callable[..., Any]:
     """A blocking wrapper that takes a ticket and gives it back, whatever becomes of the call."""
-    return _compiled(call, _SCOPED, ("ticket",), {"enter": enter, "leave": leave}, OURS)
+    return compiled(call, _SCOPED, ("ticket",), {"enter": enter, "leave": leave}, OURS)
 
 
 _SYNC = """\
@@ -306,111 +254,3 @@ _EAGER = {
     Kind.GENERATOR: _HANDED_OVER.replace("return ", "return (yield from ").replace("keywords})", "keywords}))"),
     Kind.ASYNC_GENERATOR: _ASYNC_GENERATOR,
 }
-
-
-def _compiled(
-    call: Callable[..., Any],
-    source: str,
-    local_names: tuple[str, ...],
-    given: Mapping[str, Any],
-    names: Mapping[str, Any],
-) -> Callable[..., Any]:
-    function = call.__func__ if isinstance(call, MethodType) else call
-    if isinstance(function, FunctionType):
-        code, bound = function.__code__, isinstance(call, MethodType)
-        defaults, keyword_defaults = function.__defaults__, function.__kwdefaults__
-    else:
-        code, bound, defaults, keyword_defaults = _OPEN.__code__, False, None, None
-    parameters = _Parameters(code, bound, defaults or (), keyword_defaults or {})
-    own = {name: parameters.unused(name) for name in (*given, "call", *local_names)}
-    text = source.format(
-        parameters=parameters.declared,
-        arguments=parameters.passed,
-        positional=parameters.positional,
-        keywords=parameters.keywords,
-        **own,
-    )
-    namespace = {**names, STARTED: own.get("started"), own["call"]: call, **parameters.defaults}
-    namespace |= {own[name]: value for name, value in given.items()}
-    made: dict[str, Any] = {}
-    exec(_code(text, _name(call)), namespace, made)
-    return _disguised(made["wrapper"], call)
-
-
-def _disguised(wrapper: FunctionType, call: Callable[..., Any]) -> Callable[..., Any]:
-    """As ``functools.update_wrapper``, but annotations are filled in.
-
-    To assign them, or defaults, or to make the function by ``FunctionType``, takes its version away, by which CPython
-    3.13 recognises it at the place of a call: 5 ns a call.
-    """
-    assigned = [name for name in functools.WRAPPER_ASSIGNMENTS if name != "__annotations__"]
-    functools.update_wrapper(wrapper, call, assigned)
-    wrapper.__annotations__.update(getattr(call, "__annotations__", {}))
-    return wrapper
-
-
-def _OPEN(*args: Any, **kwargs: Any) -> None:
-    """The parameters of a callable whose own cannot be had."""
-
-
-@functools.lru_cache(maxsize=512)
-def _code(source: str, name: str) -> CodeType:
-    module = compile(source, FILE, "exec")
-    named = (
-        constant.replace(co_name=name, co_qualname=name) if isinstance(constant, CodeType) else constant
-        for constant in module.co_consts
-    )
-    return module.replace(co_consts=tuple(named))
-
-
-def _name(call: Callable[..., Any]) -> str:
-    if isinstance(call, functools.partial) and not hasattr(call, "__name__"):
-        return _name(call.func)
-    return str(getattr(call, "__name__", None) or type(call).__name__)
-
-
-class _Parameters:
-    """A function's parameters, as the text of a ``def`` and of a call.
-
-    Attributes:
-        defaults: the very objects that are the defaults, by the names under which the ``def`` finds them.
-    """
-
-    def __init__(
-        self, code: CodeType, bound: bool, defaults: tuple[object, ...], keyword_defaults: dict[str, object]
-    ) -> None:
-        count, only = code.co_argcount, code.co_kwonlyargcount
-        self.names = code.co_varnames
-        places = list(self.names[:count])
-        named = list(self.names[count : count + only])
-        rest = list(self.names[count + only :])
-        star = rest.pop(0) if code.co_flags & inspect.CO_VARARGS else None
-        double = rest.pop(0) if code.co_flags & inspect.CO_VARKEYWORDS else None
-        positional_only = code.co_posonlyargcount
-        if bound and places:
-            places, positional_only = places[1:], max(0, positional_only - 1)
-        usual = dict(zip(reversed(places), reversed(defaults), strict=False)) | keyword_defaults
-        self.defaults = {f"_default_{name}": value for name, value in usual.items()}
-        declared = [self._with_default(name) for name in places]
-        if positional_only:
-            declared.insert(positional_only, "/")
-        if star or named:
-            declared.append(f"*{star or ''}")
-        declared += [self._with_default(name) for name in named]
-        self.declared = ", ".join([*declared, *([f"**{double}"] if double else [])])
-        given = [*places, *([f"*{star}"] if star else [])]
-        keywords = [f"{name}={name}" for name in named] + ([f"**{double}"] if double else [])
-        self.passed = ", ".join([*given, *keywords])
-        self.positional = "".join(f"{name}, " for name in given)
-        pairs = [f'"{name}": {name}' for name in named] + ([f"**{double}"] if double else [])
-        self.keywords = "{" + ", ".join(pairs) + "}"
-
-    def _with_default(self, name: str) -> str:
-        return f"{name}=_default_{name}" if f"_default_{name}" in self.defaults else name
-
-    def unused(self, name: str) -> str:
-        """A name of ours that is none of the function's."""
-        name = f"_{name}"
-        while name in self.names:
-            name = f"_{name}"
-        return name

@@ -11,8 +11,8 @@ from resilient.core.concurrency import Algorithm, ConcurrencyMetrics
 from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.vegas import Vegas
-from resilient.drivers.adaptive import ConcurrencyGate, SharedConcurrency
 from resilient.drivers.circuit import Chance, Verdicts
+from resilient.drivers.concurrency_gate import ConcurrencyGate, SharedConcurrency
 from resilient.drivers.gates import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name

@@ -15,7 +15,8 @@ from resilient.core.events import Entered, FellBack
 from resilient.core.outcome import Outcome
 from resilient.core.rule import Rule
 from resilient.drivers.episode import outer_cut
-from resilient.drivers.wrap import OURS, Kind, kind_of, wrap_rescued
+from resilient.drivers.kind import Kind, kind_of
+from resilient.drivers.wrap import OURS, wrap_rescued
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.policies.gate import checked_listeners, checked_name
 from resilient.policies.policy import Policy

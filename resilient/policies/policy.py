@@ -8,8 +8,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from resilient.core.outcome import Outcome
-from resilient.drivers.blocks import AsyncAttempts, Attempts, Part
-from resilient.drivers.wrap import OF_FIRST, Kind
+from resilient.drivers.blocks import AsyncAttempts, Attempts
+from resilient.drivers.kind import Kind
+from resilient.drivers.levels import Part
+from resilient.drivers.wrap import OF_FIRST
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import Frozen
 from resilient.policies.guarding import check_kind, decorated
@@ -114,7 +116,12 @@ class Policy(Frozen):
 
         Args:
             client: any object; it is not changed.
-            methods: the names of the methods to guard; None takes every public one that is no generator.
+            methods: the names of the methods to guard, special ones such as ``__call__`` among them; None takes every
+                public one that is no generator, and no special one.
+
+        Raises:
+            TypeError: ``methods`` is no collection of names.
+            ValueError: one of them is no method, or one by which the proxy itself works, such as ``__init__``.
         """
         from resilient.policies.proxies import guarded_methods
 
@@ -124,10 +131,16 @@ class Policy(Frozen):
         """Guards a function of somebody else's module, now or as soon as that module is imported.
 
         Args:
-            target: ``"module:function"`` or ``"module:Class.method"``.
+            target: ``"module:function"`` or ``"module:Class.method"``; the method may be a special one.
 
         Returns:
-            A :class:`~resilient.policies.proxies.Patch`; its ``undo()`` puts the original back.
+            A :class:`~resilient.policies.proxies.Patch`; its ``undo()``, or the end of its block, puts the original back.
+            Patches of one function may be undone in any order: each takes away its own guard only.
+
+        Raises:
+            TypeError, ValueError: the target is no text of that form.
+            AttributeError, TypeError: there is no such function, or none that can be guarded; if the module is yet to
+                be imported, that is raised by its import.
         """
         from resilient.policies.proxies import Patch
 

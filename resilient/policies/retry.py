@@ -18,11 +18,13 @@ from resilient.core.outcome import Outcome
 from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
 from resilient.drivers import aio, streams, sync
-from resilient.drivers.blocks import BlockRetry, Part
 from resilient.drivers.clock import CLOCK
+from resilient.drivers.compiled import POLICY
 from resilient.drivers.deadline import DEADLINE, limiting
+from resilient.drivers.kind import Kind
+from resilient.drivers.levels import BlockRetry, Part
 from resilient.drivers.streams import Resume
-from resilient.drivers.wrap import OF_FIRST, POLICY, Kind, wrap_eager, wrap_rescued
+from resilient.drivers.wrap import OF_FIRST, wrap_eager, wrap_rescued
 from resilient.observe.listeners import Listener, tell
 from resilient.policies.frozen import by_name
 from resilient.policies.guarding import check_kind

@@ -21,7 +21,7 @@ from resilient.core.breaker import BreakerPlan, State
 from resilient.core.events import CallRejected, Event, StateChanged
 from resilient.drivers.circuit import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
 from resilient.drivers.gates import gated
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.errors import CircuitOpen
 from resilient.policies.circuit_breaker import CircuitBreaker
 from resilient.testing import FakeClock, Script

@@ -10,53 +10,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from books import Book
 from loops import LOOPS, run
 from threads import together
 
 from resilient import Bulkhead, CircuitOpen, Event, RateLimited, Timeout, current_deadline, listen
 from resilient.drivers.gates import NO_VALUE, close_block, gated, in_event_loop, open_block, reject
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.testing import FakeClock
-
-
-class Book:
-    """A gate, either form, that notes what it is told."""
-
-    def __init__(self, *, joins: bool = False, rejects: bool = False) -> None:
-        self.joins = joins
-        self.rejects = rejects
-        self.story: list[str] = []
-
-    def enter(self) -> str:
-        return self._in("enter")
-
-    def enter_soon(self) -> str:
-        return self._in("enter soon")
-
-    def ready(self) -> str | None:
-        return None if self.joins else self._in("ready")
-
-    async def join(self) -> str:
-        await asyncio.sleep(0)
-        return self._in("join")
-
-    def passed(self, ticket: str, value: object) -> None:
-        self.story.append(f"passed {ticket} {value}")
-
-    def failed(self, ticket: str, error: BaseException) -> None:
-        self.story.append(f"failed {ticket} {type(error).__name__}")
-
-    def forgotten(self, ticket: str) -> None:
-        self.story.append(f"forgotten {ticket}")
-
-    def left(self, ticket: str) -> None:
-        self.story.append(f"left {ticket}")
-
-    def _in(self, how: str) -> str:
-        if self.rejects:
-            raise CircuitOpen("book")
-        self.story.append(how)
-        return str(len(self.story))
 
 
 def give(value: object) -> object:
@@ -80,9 +41,9 @@ def outcome(call: Callable[..., Any], *args: Any) -> Any:
 
 
 ENDS = [
-    (7, "passed 1 7", 7),
-    (KeyError("k"), "failed 1 KeyError", KeyError),
-    (SystemExit(), "failed 1 SystemExit", SystemExit),
+    (7, "passed 7", 7),
+    (KeyError("k"), "failed KeyError", KeyError),
+    (SystemExit(), "failed SystemExit", SystemExit),
 ]
 
 
@@ -110,12 +71,12 @@ def test_a_coroutine_from_a_plain_function_passes_when_awaited(value: object, to
     """The first ticket goes back unused."""
     book = Book()
     assert expected == outcome(gated(lambda given: give_async(given), book, book, Kind.EITHER), value)
-    assert ["enter soon", "forgotten 1", "ready", told.replace("1", "3", 1)] == book.story
+    assert ["enter soon", "forgotten", "ready", told] == book.story
 
 
 def test_a_coroutine_that_is_not_let_through_is_closed() -> None:
     """Nothing warns of one that was never awaited."""
-    book, closed = Book(), Book(rejects=True)
+    book, closed = Book(), Book(CircuitOpen("book"))
 
     async def never() -> None:
         raise AssertionError
@@ -124,14 +85,14 @@ def test_a_coroutine_that_is_not_let_through_is_closed() -> None:
         warnings.simplefilter("error")
         assert CircuitOpen is outcome(gated(lambda: never(), book, closed, Kind.EITHER))
         gc.collect()
-    assert ["enter soon", "forgotten 1"] == book.story
+    assert ["enter soon", "forgotten"] == book.story
 
 
 @pytest.mark.parametrize(("call", "kind"), [(give, Kind.SYNC), (give, Kind.EITHER), (give_async, Kind.ASYNC)])
 def test_what_is_rejected_is_never_called(call: Callable[..., Any], kind: Kind) -> None:
     """And gives no ticket back."""
     called: list[object] = []
-    book = Book(rejects=True)
+    book = Book(CircuitOpen("book"))
 
     def plain(value: object) -> object:
         called.append(value)
@@ -153,7 +114,7 @@ def test_a_gate_that_need_not_hear_is_told_nothing(joins: bool) -> None:
         outcome(gated(give_async, book, book, Kind.ASYNC, hears=False), 7),
         outcome(gated(give, book, book, Kind.EITHER, hears=False), 7),
     ]
-    assert ["enter", "join" if joins else "ready", "enter soon", "passed 3 7"] == book.story
+    assert ["enter", "join" if joins else "ready", "enter soon", "passed 7"] == book.story
 
 
 @pytest.mark.parametrize(("value", "expected"), [(7, 7), (KeyError("k"), KeyError), (SystemExit(), SystemExit)])
@@ -161,9 +122,9 @@ def test_a_gate_may_want_its_ticket_back_and_nothing_else(value: object, expecte
     """Of blocking calls; the other kinds are told."""
     book = Book()
     assert expected == outcome(gated(give, book, book, Kind.SYNC, leave=book.left), value)
-    assert ["enter", "left 1"] == book.story
+    assert ["enter", "left"] == book.story
     assert expected == outcome(gated(give_async, book, book, Kind.ASYNC, leave=book.left), value)
-    assert ("ready", "3 ") == (book.story[2], book.story[3].partition(" ")[2][:2])
+    assert ["ready", "passed 7" if value == 7 else f"failed {type(value).__name__}"] == book.story[2:]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -317,7 +278,7 @@ def test_a_call_that_is_cancelled_is_one_that_failed(loop: str) -> None:
             await task
 
     run(loop, main)
-    assert ["ready", "failed 1 Can"] == [book.story[0], book.story[1][:12]]
+    assert ["ready", "failed Cancelled" if loop == "trio" else "failed CancelledError"] == book.story
 
 
 def test_events_are_of_the_closed_union() -> None:

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from crowds import Crowd, join, until
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from loops import LOOPS, abandon, run
 from threads import together
 
@@ -32,18 +32,6 @@ def make(limit: int, max_wait: float | None = None, queue: int | None = None) ->
 
 def numbers(gate: PermitGate) -> PermitsMetrics:
     return gate._permits.metrics()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Lets other threads run until something is so."""
-    given_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < given_up, "never came to pass"
-        time.sleep(0)
-
-
-async def join(gate: AsyncPermitGate) -> object:
-    return gate.ready() or await gate.join()
 
 
 def test_a_permit_comes_back_however_the_call_ends() -> None:
@@ -410,22 +398,18 @@ def test_a_reset_counts_from_zero() -> None:
     assert (1, 0) == (numbers(gate).inflight, numbers(gate).rejected)
 
 
-class Crowd(RuleBasedStateMachine):
-    """Tasks of one event loop that come, finish and are cancelled at any moment, while virtual time passes."""
+class Callers(Crowd):
+    """They come, finish and are cancelled at any moment; permits out and in are the limit at all times."""
+
+    rejection = BulkheadFull
 
     @initialize(
         limit=st.integers(1, 3), queue=st.none() | st.integers(0, 3), max_wait=st.sampled_from([None, 1.0, 3.0])
     )
     def opens(self, limit: int, queue: int | None, max_wait: float | None) -> None:
-        self.clock = FakeClock()
-        self.clock.__enter__()
-        self.loop = asyncio.new_event_loop()
         self.gate, self.async_gate = make(limit, max_wait, queue)
         self.limit = limit
-        self.tasks: list[asyncio.Task[None]] = []
         self.running: dict[int, asyncio.Event] = {}
-        self.order: list[int] = []
-        self.count = 0
 
     async def work(self, n: int) -> None:
         ticket = await join(self.async_gate)
@@ -438,27 +422,12 @@ class Crowd(RuleBasedStateMachine):
 
     @rule()
     def comes(self) -> None:
-        self.count += 1
-        self.tasks.append(self.loop.create_task(self.work(self.count)))
+        self.begin(self.work)
 
     @precondition(lambda self: self.running)
     @rule(place=st.integers(0, 9))
     def finishes(self, place: int) -> None:
         list(self.running.values())[place % len(self.running)].set()
-
-    @precondition(lambda self: self.tasks)
-    @rule(place=st.integers(0, 9))
-    def is_cancelled(self, place: int) -> None:
-        self.tasks[place % len(self.tasks)].cancel()
-
-    @rule(turns=st.sampled_from([1, 1, 2, 3, 20]))
-    def time_passes(self, turns: int) -> None:
-        for _ in range(turns):
-            self.loop.run_until_complete(asyncio.sleep(0))
-        for task in [task for task in self.tasks if task.done()]:
-            self.tasks.remove(task)
-            if not task.cancelled():
-                assert isinstance(task.exception(), (BulkheadFull, type(None)))
 
     @invariant()
     def permits_out_and_in_are_the_limit(self) -> None:
@@ -468,20 +437,14 @@ class Crowd(RuleBasedStateMachine):
         assert not (seen.queued and seen.available)
 
     def teardown(self) -> None:
-        if not hasattr(self, "loop"):
-            return
-        self.time_passes(20)
-        for task in self.tasks:
-            task.cancel()
-        self.time_passes(20)
-        self.loop.close()
-        self.clock.__exit__(None, None, None)
-        seen = numbers(self.gate)
-        assert (0, self.limit, 0) == (seen.inflight, seen.available, seen.queued)
+        super().teardown()
+        if hasattr(self, "gate"):
+            seen = numbers(self.gate)
+            assert (0, self.limit, 0) == (seen.inflight, seen.available, seen.queued)
 
 
-Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestCrowd = Crowd.TestCase
+Callers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCallers = Callers.TestCase
 
 
 def test_a_permit_is_not_left_with_a_loop_that_is_gone() -> None:

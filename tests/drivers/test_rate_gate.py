@@ -11,9 +11,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from crowds import Crowd, join, until
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, rule
 from loops import LOOPS, abandon, run
 from threads import together
 
@@ -35,18 +36,6 @@ def make(rate: float, max_wait: float = 60.0, burst: int = 1, per: float = 1.0) 
 
 def numbers(gate: RateGate) -> RateMetrics:
     return gate._rate.metrics(CLOCK.get().now())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Lets other threads run until something is so."""
-    given_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < given_up, "never came to pass"
-        time.sleep(0)
-
-
-async def join(gate: AsyncRateGate) -> int:
-    return gate.ready() or await gate.join()
 
 
 async def crowd(loop: str, count: int, task: Callable[[int], Any]) -> None:
@@ -475,20 +464,17 @@ def test_rejections_leave_no_cycles() -> None:
         gc.enable()
 
 
-class Crowd(RuleBasedStateMachine):
-    """Tasks of one event loop that come, and are cancelled at any moment, while virtual time passes."""
+class Callers(Crowd):
+    """They come and are cancelled at any moment, and some give their slots back; the rest keep to the rate."""
+
+    rejection = RateLimited
 
     @initialize(burst=st.integers(1, 3), max_wait=st.sampled_from([0.0, 1.0, 3.0, 60.0]))
     def opens(self, burst: int, max_wait: float) -> None:
-        self.clock = FakeClock()
-        self.clock.__enter__()
-        self.loop = asyncio.new_event_loop()
         self.gate, self.async_gate = make(1, max_wait, burst)
         self.burst, self.max_wait = burst, max_wait
-        self.tasks: list[asyncio.Task[None]] = []
         self.started: list[tuple[int, float]] = []
         self.forgotten = 0
-        self.count = 0
 
     async def work(self, n: int, made: bool) -> None:
         arrived = self.clock.now()
@@ -505,22 +491,7 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(made=st.booleans())
     def comes(self, made: bool) -> None:
-        self.count += 1
-        self.tasks.append(self.loop.create_task(self.work(self.count, made)))
-
-    @precondition(lambda self: self.tasks)
-    @rule(place=st.integers(0, 9))
-    def is_cancelled(self, place: int) -> None:
-        self.tasks[place % len(self.tasks)].cancel()
-
-    @rule(turns=st.sampled_from([1, 1, 2, 3, 20]))
-    def time_passes(self, turns: int) -> None:
-        for _ in range(turns):
-            self.loop.run_until_complete(asyncio.sleep(0))
-        for task in [task for task in self.tasks if task.done()]:
-            self.tasks.remove(task)
-            if not task.cancelled():
-                assert isinstance(task.exception(), (RateLimited, type(None))), task.exception()
+        self.begin(lambda n: self.work(n, made))
 
     @invariant()
     def every_grant_is_a_call(self) -> None:
@@ -535,19 +506,14 @@ class Crowd(RuleBasedStateMachine):
         assert sorted(self.started) == self.started
 
     def teardown(self) -> None:
-        if not hasattr(self, "loop"):
-            return
-        for task in self.tasks:
-            task.cancel()
-        self.time_passes(20)
-        assert 0 == numbers(self.gate).queued
-        assert not self.gate._rate._threads
-        self.loop.close()
-        self.clock.__exit__(None, None, None)
+        super().teardown()
+        if hasattr(self, "gate"):
+            assert 0 == numbers(self.gate).queued
+            assert not self.gate._rate._threads
 
 
-Crowd.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-TestCrowd = Crowd.TestCase
+Callers.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestCallers = Callers.TestCase
 
 
 def test_threads_never_get_more_than_the_schedule_allows() -> None:

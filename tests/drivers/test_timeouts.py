@@ -14,8 +14,8 @@ from resilient import AttemptTimeout, DeadlineExceeded, Event, Retry, backoff, c
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates import gated
+from resilient.drivers.kind import Kind
 from resilient.drivers.timeouts import AsyncTimeLimit, TimeLimit, _Worker, call_in_worker
-from resilient.drivers.wrap import Kind
 from resilient.testing import FakeClock, Script
 
 

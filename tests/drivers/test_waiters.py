@@ -12,21 +12,39 @@ from resilient.drivers.waiters import ThreadWaiter, await_woken
 from resilient.testing import FakeClock
 
 
+def waiting(waiter: ThreadWaiter, seconds: float | None) -> threading.Thread:
+    """A thread that ends when its wait does."""
+    thread = threading.Thread(target=waiter.wait, args=(SYSTEM, seconds), daemon=True)
+    thread.start()
+    return thread
+
+
 @pytest.mark.parametrize("seconds", [None, 60.0])
 def test_a_thread_is_woken_by_another(seconds: float | None) -> None:
-    """Once or often, before or during its wait."""
+    """It waits until then, and no longer."""
     waiter = ThreadWaiter()
-    waker = threading.Thread(target=waiter.wake)
-    waker.start()
-    waiter.wait(SYSTEM, seconds)
-    waker.join()
-    waiter.wake()
-    waiter.wait(SYSTEM, seconds)
+    thread = waiting(waiter, seconds)
+    assert thread.is_alive()
+    assert waiter.wake()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("seconds", [None, 60.0])
+def test_a_thread_that_was_woken_before_does_not_wait(seconds: float | None) -> None:
+    """Once or often."""
+    waiter = ThreadWaiter()
+    assert [True, True] == [waiter.wake(), waiter.wake()]
+    thread = waiting(waiter, seconds)
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_a_thread_waits_no_longer_than_its_time() -> None:
-    """By the real clock."""
-    ThreadWaiter().wait(SYSTEM, 0.001)
+    """By the real clock, with nobody to wake it."""
+    thread = waiting(ThreadWaiter(), 0.001)
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(("due", "seconds", "now"), [(2, 5.0, 2.0), (5, 2.0, 2.0), (2, None, 2.0), (5, 5.0, 5.0)])

@@ -13,7 +13,7 @@ from threads import together
 
 from resilient import CircuitBreaker, Pipeline, Policy, Retry, Timeout, backoff
 from resilient.drivers.blocks import AsyncAttempts, Attempts
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.testing import Script
 
 

@@ -1,0 +1,73 @@
+"""The gates that learn, as their tests make them, and what errors and results say to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from resilient.core.concurrency import Algorithm
+from resilient.drivers.circuit import Verdicts
+from resilient.drivers.concurrency_gate import ConcurrencyGate, SharedConcurrency
+from resilient.drivers.gates import gated
+from resilient.drivers.kind import Kind
+from resilient.drivers.paced_gate import PacedGate, SharedClientRate
+from resilient.drivers.throttle_gate import SharedThrottle, ThrottleGate
+from resilient.observe.listeners import Listener
+
+__all__ = ["EXITS", "JUDGES", "SAYS", "Fixed", "guard", "limiter", "paced", "slow", "throttle"]
+
+EXITS = [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
+
+
+def says(error: Exception) -> bool | None:
+    """TimeoutError: too much; ValueError: taken; a TypeError breaks the judge; anything else says nothing."""
+    if isinstance(error, TypeError):
+        raise RuntimeError("the judge is broken")
+    return True if isinstance(error, TimeoutError) else False if isinstance(error, ValueError) else None
+
+
+def bad(value: object) -> bool:
+    """What a result says: below zero it was too much; a text breaks the judge."""
+    if isinstance(value, str):
+        raise RuntimeError("the judge is broken")
+    return isinstance(value, int) and value < 0
+
+
+SAYS, JUDGES = Verdicts(says, None), Verdicts(says, bad)
+
+
+class Fixed:
+    """A limit that stays, and what it was told."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.told: list[tuple[float, int, bool]] = []
+
+    def sampled(self, rtt: float, inflight: int, dropped: bool) -> None:
+        self.told.append((rtt, inflight, dropped))
+
+
+def limiter(algorithm: Algorithm, *listeners: Listener, verdicts: Verdicts = SAYS) -> ConcurrencyGate:
+    return ConcurrencyGate(SharedConcurrency(algorithm), verdicts, "db", listeners)
+
+
+def throttle(k: float = 2, window: float = 120, min_calls: int = 0, *listeners: Listener) -> ThrottleGate:
+    return ThrottleGate(SharedThrottle(k, window, min_calls), SAYS, "db", listeners)
+
+
+def paced(max_wait: float | None = None, *listeners: Listener) -> PacedGate:
+    return PacedGate(SharedClientRate(0.7, 0.4), SAYS, max_wait, "db", listeners)
+
+
+def slow(max_wait: float | None = None, *listeners: Listener) -> PacedGate:
+    """One that was throttled, under the clock of the test: a call every two seconds."""
+    gate = paced(max_wait, *listeners)
+    gate.failed(gate.enter(), TimeoutError())
+    assert 0.5 == gate.metrics().fill_rate
+    return gate
+
+
+def guard(gate: Any, call: Callable[..., Any], kind: Kind = Kind.SYNC) -> Callable[..., Any]:
+    """A callable behind one of them."""
+    return gated(call, gate, gate, kind)
