@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,10 +11,12 @@ import threading
 
 import pytest
 
+from resilient.cli.demo import loopback, plugins, process
 from resilient.cli.demo.faults import CROWD, FAULTS
 from resilient.cli.demo.process import ServerProcess
 from resilient.cli.demo.report import Report, Row
 from resilient.cli.demo.stage import PARTS, play
+from resilient.cli.processes import running
 
 HANG = 180  # seconds: only a run that would never end takes so long
 DEMO = (sys.executable, "-W", "error", "-c", "from resilient.cli.demo.command import demo; demo(prog_name='demo')")
@@ -43,6 +46,8 @@ def test_the_table_has_every_fault_for_every_client(whole):
     """Nothing is left out of the table, and all of it is well."""
     expected = {("blocking", fault.name) for fault in FAULTS}
     expected |= {(loop, fault.name) for loop in ("asyncio", "trio") for fault in FAULTS + CROWD}
+    expected |= {("loopback", trouble.name) for trouble in loopback.TROUBLES}
+    expected |= {("plugin host", trouble.name) for trouble in plugins.TROUBLES}
     expected |= {("resilient run", "fails twice"), ("call", "apply configuration"), ("thread", "background loop")}
     assert dict.fromkeys(expected, "yes") == verdicts(whole.stdout)
 
@@ -82,11 +87,21 @@ def test_one_lost_row_loses_the_demo():
     assert not report.ok
 
 
-def test_the_parts_leave_no_thread_behind(capsys):
-    """What the demo starts in this process ends with it."""
+@pytest.mark.parametrize(
+    ("lost", "unconfirmed", "told"), [(None, 0, ""), (0, 0, "0"), (3, 0, "3"), (0, 7, "0 of 7"), (3, 7, "3 of 7")]
+)
+def test_a_loss_is_told_with_what_was_unconfirmed(lost, unconfirmed, told):
+    """Where nothing could be lost, nothing is said."""
+    assert told == Row("client", "fault", "injected", "", 0, 0.0, 0.0, lost=lost, unconfirmed=unconfirmed).loss
+
+
+@pytest.mark.parametrize("part", ["asyncio", "panics", "loopback", "plugins"])
+def test_the_parts_leave_nothing_behind(part, capsys, monkeypatch, tmp_path):
+    """The threads and files that the demo makes end with it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = threading.enumerate()
-    assert play(Report(), parts=("asyncio", "panics")), capsys.readouterr().out
-    assert before == threading.enumerate()
+    assert play(Report(), parts=(part,)), capsys.readouterr().out
+    assert (before, []) == (threading.enumerate(), list(tmp_path.iterdir()))
 
 
 def test_the_server_comes_back_on_its_port():
@@ -108,10 +123,26 @@ def test_no_server_is_left_behind():
         socket.create_connection(server.address)
 
 
-def test_the_server_ends_with_whoever_started_it():
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_server_that_hangs_is_killed(monkeypatch):
+    """Nobody waits for its answer for ever."""
+    monkeypatch.setattr(process, "SILENCE", 0.5)
+    with ServerProcess() as server:
+        (child,) = (each.pid for each in running() if each.parent == os.getpid())
+        os.kill(child, signal.SIGSTOP)
+        with pytest.raises(RuntimeError, match="ended by itself"):
+            server.order("counters")
+
+
+@pytest.mark.parametrize("module", ["server", "loopback_server", "control_plane"])
+def test_the_server_ends_with_whoever_started_it(module, tmp_path):
     """A demo that is killed leaves no server: the end of its standard input ends it."""
+    arguments = (str(tmp_path / "record"),) if module == "loopback_server" else ()
     server = subprocess.Popen(
-        (sys.executable, "-m", "resilient.cli.demo.server"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        (sys.executable, "-m", f"resilient.cli.demo.{module}", "0", *arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with server:
         assert server.stdout is not None
@@ -121,7 +152,7 @@ def test_the_server_ends_with_whoever_started_it():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("part", ["blocking", "asyncio", "trio"])
+@pytest.mark.parametrize("part", ["blocking", "asyncio", "trio", "loopback", "plugins"])
 def test_an_interrupt_ends_it_cleanly(part):
     """Ctrl-C ends the demo with 130 and one word, whichever client runs."""
     with subprocess.Popen(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from resilient import Event, catch, events, listen, panic_hooks
-from resilient.cli.demo.report import Report, Row
+from resilient.cli.demo.report import Report
+from resilient.cli.demo.scene import Scene
 
-__all__ = ["PANICS"]
+__all__ = ["PANICS", "quiet_threads"]
 
 CONFIGURATION = {"interval": "0"}
 
@@ -23,7 +23,7 @@ def panic_in_call(report: Report) -> None:
 
 def panic_in_thread(report: Report) -> None:
     """Lets a thread die of it, under ``panic_hooks``."""
-    with _panic(report, "background loop", "thread", "dies of an exception"), _quiet_threads(), panic_hooks():
+    with _panic(report, "background loop", "thread", "dies of an exception"), quiet_threads(), panic_hooks():
         thread = threading.Thread(target=apply, args=(CONFIGURATION,), name="background loop")
         thread.start()
         thread.join()
@@ -40,19 +40,15 @@ def apply(configuration: dict[str, str]) -> float:
 @contextmanager
 def _panic(report: Report, name: str, where: str, injected: str) -> Iterator[None]:
     heard: list[Event] = []
-    report.injected(where, name, injected)
-    started = time.monotonic()
-    with listen(heard.append):
+    with Scene(report, where, name, injected) as scene, listen(heard.append):
         yield
-    elapsed = time.monotonic() - started
-    panics = [event for event in heard if isinstance(event, events.Panic)]
-    missing = "" if [(panic.name, panic.where) for panic in panics] == [(name, where)] else f"heard {heard}"
-    caught = f"caught {type(panics[0].error).__name__}" if panics else ""
-    report.ended(Row(where, name, injected, caught, 0, 0.0, elapsed, missing))
+        panics = [event for event in heard if isinstance(event, events.Panic)]
+        scene.recovered = f"caught {type(panics[0].error).__name__}" if panics else ""
+        scene.expect([(panic.name, panic.where) for panic in panics] == [(name, where)], f"heard {heard}")
 
 
 @contextmanager
-def _quiet_threads() -> Iterator[None]:
+def quiet_threads() -> Iterator[None]:
     """Within, Python prints no traceback of a thread that dies."""
     before, threading.excepthook = threading.excepthook, lambda args: None
     try:

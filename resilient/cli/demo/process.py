@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from threading import Timer
 from types import TracebackType
 
 __all__ = ["Address", "ServerProcess"]
 
 Address = tuple[str, int]
-COMMAND = (sys.executable, "-m", "resilient.cli.demo.server")
+SILENCE = 30.0  # seconds after which a server that says nothing is killed
 
 
 class ServerProcess:
     """A server on one port, however often it dies; as a context manager it leaves no process behind.
 
+    Args:
+        module: what it runs, in this package; its first argument is the port, 0 for any.
+        arguments: its further ones.
+
     Attributes:
         port: where it listens; 0 until it was started for the first time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, module: str = "server", *arguments: str) -> None:
         self.port = 0
+        self._module = f"{__package__}.{module}"
+        self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
         self._listens = False
 
@@ -48,7 +55,7 @@ class ServerProcess:
         # Its standard input is a pipe of ours: were we killed, it would read the end of that, and end too. In a
         # session of its own it does not hear of Ctrl-C, which is for us.
         self._process = subprocess.Popen(
-            (*COMMAND, str(self.port)),
+            (sys.executable, "-m", self._module, str(self.port), *self._arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,15 +84,24 @@ class ServerProcess:
 
     def kill(self) -> dict[str, int]:
         """Kills it (SIGKILL), if it lives; what it counted is lost with it."""
-        process, self._process, self._listens = self._process, None, False
-        if process is not None:
-            process.kill()
-            process.communicate()  # reaps it, and closes the pipes
+        self._listens = False
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()  # reaps it, and closes the pipes
+            self._process = None  # not before: an interrupt in between must not let it be forgotten
         return {}
 
     def _read(self) -> str:
-        stdout = self._alive().stdout
-        line = stdout.readline() if stdout is not None else ""
+        process = self._alive()
+        watchdog = Timer(SILENCE, process.kill)
+        watchdog.daemon = True  # an interrupt may strike while it starts: nobody is to wait for it then
+        try:
+            watchdog.start()
+            line = process.stdout.readline() if process.stdout is not None else ""
+        finally:
+            watchdog.cancel()
+            if watchdog.is_alive():
+                watchdog.join()
         if not line:
             raise RuntimeError("the demo's server ended by itself")
         return line

@@ -10,7 +10,7 @@ from rich.table import Table
 
 __all__ = ["Report", "Row"]
 
-WIDTH = 120  # columns, where there is no terminal to say
+WIDTH = 132  # columns, where there is no terminal to say: the VT100's wide screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Row:
         waited: what a caller was told to wait in all, the mean over all callers, seconds.
         elapsed: seconds.
         missing: what did not happen as it should; empty if all did.
+        lost: messages that never arrived; None where there are none to lose.
+        unconfirmed: messages of which the client cannot know whether they arrived, those that are lost included.
     """
 
     where: str
@@ -36,6 +38,15 @@ class Row:
     waited: float
     elapsed: float
     missing: str = ""
+    lost: int | None = None
+    unconfirmed: int = 0
+
+    @property
+    def loss(self) -> str:
+        """What was lost, as the table has it."""
+        if self.lost is None:
+            return ""
+        return f"{self.lost} of {self.unconfirmed}" if self.unconfirmed else str(self.lost)
 
 
 class Report:
@@ -85,6 +96,7 @@ class Report:
             table.add_column(name, overflow="fold")
         for name in ("attempts", "waited"):
             table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("lost of\nunconfirmed", justify="right", no_wrap=True)
         table.add_column("ok", no_wrap=True)
         for before, row in zip([None, *self._rows], self._rows, strict=False):
             if before is not None and before.where != row.where:
@@ -96,12 +108,13 @@ class Report:
 def _cells(row: Row) -> tuple[str, ...]:
     verdict = "[red]NO[/]" if row.missing else "[green]yes[/]"
     waited = f"{row.waited:.2f} s" if row.waited else ""
-    return row.where, row.fault, row.injected, row.recovered, str(row.attempts or ""), waited, verdict
+    return row.where, row.fault, row.injected, row.recovered, str(row.attempts or ""), waited, row.loss, verdict
 
 
 def _took(row: Row) -> str:
     attempts = f", {row.attempts} attempts" if row.attempts else ""
-    return f"  [green]recovered[/]: {row.recovered}{attempts}, {row.elapsed:.2f} s"
+    lost = f", {row.loss}{' unconfirmed' if row.unconfirmed else ''} lost" if row.loss else ""
+    return f"  [green]recovered[/]: {row.recovered}{attempts}{lost}, {row.elapsed:.2f} s"
 
 
 def _console() -> Console:

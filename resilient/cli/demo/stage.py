@@ -14,12 +14,16 @@ from resilient.cli.demo.aio_lines import AioLine
 from resilient.cli.demo.clients import AsyncClient, Client
 from resilient.cli.demo.commands import flaky_command
 from resilient.cli.demo.faults import CROWD, FAULTS, Fault
+from resilient.cli.demo.loopback import loopback
 from resilient.cli.demo.panics import PANICS
+from resilient.cli.demo.plugins import plugins
 from resilient.cli.demo.process import ServerProcess
 from resilient.cli.demo.report import Report
 from resilient.cli.demo.trial import Trial
 
-__all__ = ["PARTS", "Stage", "play"]
+__all__ = ["PARTS", "WITHOUT", "Stage", "play"]
+
+WITHOUT = ("reconnect", "relogin", "heartbeat", "restart")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Stage:
     Attributes:
         server: which misbehaves.
         report: what is told of it.
-        without: "reconnect" or "relogin", which the policies shall not be able to do.
+        without: the one of :data:`WITHOUT` that is left out.
     """
 
     server: ServerProcess
@@ -130,12 +134,24 @@ def with_panics(stage: Stage) -> None:
         panic(stage.report)
 
 
+def with_frames(stage: Stage) -> None:
+    """The loopback message client."""
+    loopback(stage.report, stage.without)
+
+
+def with_plugins(stage: Stage) -> None:
+    """The plugin host."""
+    asyncio.run(plugins(stage.report, stage.without))
+
+
 PARTS: dict[str, Callable[[Stage], None]] = {
     "blocking": blocking,
     "asyncio": with_asyncio,
     "trio": with_trio,
     "command": with_a_command,
     "panics": with_panics,
+    "loopback": with_frames,
+    "plugins": with_plugins,
 }
 
 
@@ -145,7 +161,7 @@ def play(report: Report, parts: Iterable[str] = PARTS, without: str | None = Non
     Args:
         report: what is told of it.
         parts: which of :data:`PARTS`, in order.
-        without: "reconnect" or "relogin", to see it fail.
+        without: the one of :data:`WITHOUT` that is left out, to see it fail.
     """
     started = time.monotonic()
     with ServerProcess() as server:

@@ -1,0 +1,93 @@
+"""The demo's loopback part: what a client lacks is seen, and what the server's record says is believed."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from resilient.cli.demo import traffic
+from resilient.cli.demo.loopback import TROUBLES, framed_client, loopback
+from resilient.cli.demo.messages import TORN
+from resilient.cli.demo.process import ServerProcess
+from resilient.cli.demo.report import Report
+from resilient.cli.demo.scene import Scene
+from resilient.cli.demo.traffic import Traffic
+
+SILENCE = tuple(trouble for trouble in TROUBLES if trouble.name == "silence")
+NUMBERS = re.compile(r"(\d+) accepted = (\d+) delivered \+ (\d+) unconfirmed \+ (\d+) dropped \+ (\d+) pending")
+
+
+def test_all_is_recovered_and_the_numbers_add_up(capsys):
+    """accepted = delivered + unconfirmed + dropped + pending, after each trouble."""
+    report = Report()
+    loopback(report)
+    told = capsys.readouterr().out
+    sums = [tuple(map(int, line)) for line in NUMBERS.findall(told)]
+    assert report.ok, told
+    assert len(TROUBLES) == len(sums)
+    assert [accepted for accepted, *_ in sums] == [sum(fates) for _, *fates in sums]
+
+
+def test_a_client_that_does_not_reconnect_recovers_from_nothing(capsys):
+    """Every row says so."""
+    loopback(Report(), without="reconnect")
+    assert len(TROUBLES) == capsys.readouterr().out.count("NOT recovered")
+
+
+def test_without_heartbeats_silence_is_not_noticed(capsys, monkeypatch):
+    """The wait for it has an end."""
+    monkeypatch.setattr(traffic, "PATIENCE", 1.0)
+    loopback(Report(), "heartbeat", SILENCE)
+    assert "NOT recovered: TimeoutError: not within 1 s: the silence is noticed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("tamper", "complaint"),
+    [
+        (lambda labels: labels, ""),
+        (lambda labels: labels[:-1], "1 messages are lost"),
+        (lambda labels: [*labels, labels[-1]], "1 messages came twice"),
+        (lambda labels: [labels[1], labels[0], *labels[2:]], "the order was broken 1 times"),
+        (lambda labels: [*labels, TORN], "1 messages were torn"),
+        (lambda labels: [*labels, "somebody.0:1"], ""),
+    ],
+    ids=["as it was", "lost", "doubled", "swapped", "torn", "of somebody else"],
+)
+def test_the_server_s_record_decides(tamper, complaint, tmp_path, capsys):
+    """Whatever the client believes."""
+    record = tmp_path / "record"
+    record.touch()
+    with ServerProcess("loopback_server", str(record)) as server:
+        make = partial(framed_client, "tcp://{}:{}".format(*server.address), 5, None)
+        with Scene(Report(), "test", "test", "a lie") as scene, Traffic("test", make, record) as sending:
+            sending.send(5)
+            labels = recorded(record, 5)
+            record.write_text("".join(f"{label}\n" for label in tamper(labels)))
+            sending.judge(scene, cuts=False, keeps=True)
+    told = capsys.readouterr().out
+    assert complaint == (told.partition("NOT recovered: ")[2].strip())
+
+
+def test_a_fault_that_never_happened_is_no_recovery(tmp_path, capsys):
+    """Where a connection should have been lost, one must have been."""
+    record = tmp_path / "record"
+    record.touch()
+    with ServerProcess("loopback_server", str(record)) as server:
+        make = partial(framed_client, "tcp://{}:{}".format(*server.address), 5, None)
+        with Scene(Report(), "test", "test", "nothing") as scene, Traffic("test", make, record) as sending:
+            sending.send(5)
+            sending.judge(scene, cuts=True, keeps=True)
+    assert "NOT recovered: no connection was lost" in capsys.readouterr().out
+
+
+def recorded(record: Path, messages: int) -> list[str]:
+    """The labels in the record, as soon as there are so many."""
+    end = time.monotonic() + 20
+    while len(labels := record.read_text().splitlines()) < messages:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    return labels
