@@ -1,4 +1,4 @@
-"""Draws what docs/patterns shows of the machines in the core, from the machines themselves.
+"""Draws what docs/ shows of the machines in the core, from the machines themselves.
 
 Run as ``python docs/make_diagrams.py``; with ``--check`` it writes nothing, and exits 1 if a page is not up to date.
 A drawing stands in its page between ``<!-- drawn: name -->`` and ``<!-- drawn -->``.
@@ -6,18 +6,32 @@ A drawing stands in its page between ``<!-- drawn: name -->`` and ``<!-- drawn -
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
+from resilient.core import link
+from resilient.core.action import Action, Verdict
 from resilient.core.backoff import constant
 from resilient.core.breaker import MOVES, Breaker, BreakerPlan, Event, State
 from resilient.core.flight import Flight, Part
+from resilient.core.link import Link
+from resilient.core.link_plan import link_plan
+from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Restarts
+from resilient.core.run import Stop
+from resilient.errors import DeadlineExceeded, ResilientError
+from resilient.net import ConnectionManager
+from resilient.policies.timeout import Timeout
+from resilient.testing import FakeClock
 
-PAGES = Path(__file__).with_name("patterns")
+DOCS = Path(__file__).parent
 DRAWN = re.compile(r"^<!-- drawn: (?P<name>[a-z ]+) -->\n.*?^<!-- drawn -->$", re.M | re.S)
 
 # One call opens and closes it: states are reached by as few steps as there are.
@@ -37,6 +51,47 @@ PARTS = {
     Part.LEAD: "recovers, for all",
     Part.JOIN: "waits for whoever recovers, then tries again",
     Part.SKIP: "tries again: somebody has recovered since",
+}
+
+CHANCE = Random(0)
+LinkFact = Callable[[Link, float], object]
+
+
+def judged(fact: Callable[..., object], action: Action) -> LinkFact:
+    """A fact that comes with an error, and this verdict on it."""
+    return lambda machine, now: fact(machine, machine.generation, Verdict(action), now, CHANCE)
+
+
+# Whatever can be told of a link, and how. An error means: again, recover first, or give up.
+OUTCOMES = (Action.RETRY, Action.RELOGIN, Action.FAIL)
+LINK_FACTS: list[tuple[str, LinkFact]] = [
+    ("started", Link.started),
+    ("opened", lambda machine, now: machine.opened(machine.generation, now)),
+    *(("dial failed", judged(Link.dial_failed, action)) for action in OUTCOMES),
+    *(("lost", judged(Link.lost, action)) for action in OUTCOMES),
+    ("woke", Link.woke),
+    ("recovered", lambda machine, now: machine.recovered(machine.generation, now)),
+    ("resumed", Link.resumed),
+    ("asked to reconnect", Link.asked_to_reconnect),
+    ("draining", Link.draining),
+    ("drained", Link.drained),
+    ("closed", Link.closed),
+]
+LINK_PLAN = link_plan(OSError, backoff=constant(10))
+APART = 100.0  # seconds between two facts: all waits are over by then
+LINK_STEPS: dict[type, str] = {
+    link.Dial: "dials",
+    link.Wait: "waits",
+    link.Recover: "recovers",
+    Stop: "gives up",
+}
+# Where users import errors from, the shortest name first.
+ERROR_PLACES = ("resilient", "resilient.net", "resilient.errors")
+# What a restarted loop's supervisor is told to do.
+RESTART_STEPS: dict[type, str] = {
+    Restart: "is started again, after a wait",
+    Ended: "is done",
+    Escalate: "is given up: all stop",
 }
 
 
@@ -119,6 +174,148 @@ def part(*, recovering: bool, older: bool) -> Part:
     return flight.ask(flight.generation - 1 if older else flight.generation)
 
 
+Found = tuple[link.State, str, link.State]
+
+
+@cache
+def link_life() -> tuple[frozenset[Found], frozenset[tuple[link.State, type]]]:
+    """What any order of facts leads to: a link's moves, by the facts; and what it asks for, by its states."""
+    moves: set[Found] = set()
+    asked: set[tuple[link.State, type]] = set()
+    seen: set[tuple[link.State, int]] = set()
+    paths: list[tuple[int, ...]] = [()]
+    for path in paths:  # which grow in number on the way
+        for number, (name, tell) in enumerate(LINK_FACTS):
+            machine = link_after(path)
+            before = machine.state
+            try:
+                step = tell(machine, APART * len(path))
+            except link.ImpossibleEvent:
+                continue
+            moves |= {(before, name, after) for _, after in machine.take_moves()[:1]}
+            asked |= {(machine.state, kind) for kind in LINK_STEPS if isinstance(step, kind)}
+            if (machine.state, number) not in seen:
+                seen.add((machine.state, number))
+                paths.append((*path, number))
+    return frozenset(moves), frozenset(asked)
+
+
+def link_after(path: tuple[int, ...]) -> Link:
+    """A link that was told these facts."""
+    machine = Link(LINK_PLAN)
+    for place, number in enumerate(path):
+        LINK_FACTS[number][1](machine, APART * place)
+    machine.take_moves()
+    return machine
+
+
+def link_diagram() -> str:
+    """The states of a connection and its moves between them, each with the facts that cause it, for Mermaid."""
+    lines = [f"[*] --> {Link(LINK_PLAN).state}"]
+    moves, names, last = link_life()[0], list(dict(LINK_FACTS)), link.State.CLOSED
+    # What is possible in every state is drawn once.
+    common = [name for name in names if {(state, name, last) for state in {*link.State} - {last}} <= moves]
+    for before, after in dict.fromkeys((before, after) for (before, _), after in link.MOVES.items()):
+        events = [words(event) for (origin, event), aim in link.MOVES.items() if (origin, aim) == (before, after)]
+        # What the link makes of a fact stands in brackets behind it, where it is not called like any fact.
+        made = next((f" ({event})" for event in events if event not in names), "")
+        labels: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            if (before, name, after) in moves and name not in common:
+                labels["" if name in events else made].append(name)
+        lines += [f"{before} --> {after}: {' or '.join(facts)}{move}" for move, facts in labels.items()]
+    lines += [f"any_state --> {last}: {name}" for name in common]
+    return fenced("mermaid", ["stateDiagram-v2", *(f"    {line}" for line in lines)])
+
+
+def link_table() -> str:
+    """What a link asks for in each state, and what becomes of a call of its manager meanwhile."""
+    asked = link_life()[1]
+    rows = []
+    for state in link.State:
+        steps = [word for kind, word in LINK_STEPS.items() if (state, kind) in asked]
+        with FakeClock():
+            rows.append((f"`{state}`", ", ".join(steps) or "-", asyncio.run(call_in(state))))
+    return table(("state", "the link", "a call"), rows)
+
+
+async def call_in(state: link.State) -> str:
+    """What becomes of a call while its manager is in this state."""
+    refused = ConnectionRefusedError()
+
+    async def connect() -> str:
+        if state is link.State.CONNECTING:
+            await asyncio.Event().wait()
+        if state in (link.State.BACKING_OFF, link.State.FAILED):
+            raise refused
+        return "connection"
+
+    attempts = 1 if state is link.State.FAILED else None
+    manager = ConnectionManager(connect, on=OSError, attempts=attempts, connect_timeout=None, backoff=constant(60))
+    if state is link.State.IDLE:
+        return await call_of(manager, refused)
+    async with asyncio.TaskGroup() as tasks, manager, AsyncExitStack() as using:
+        if state is link.State.DRAINING:
+            await using.enter_async_context(manager.use())
+            tasks.create_task(manager.drain())
+        if state is link.State.CLOSED:
+            await manager.close()
+        for _ in range(100):  # turns of the event loop
+            await asyncio.sleep(0)
+        if manager.state is not state:
+            raise AssertionError(f"no way is known that leads a manager to {state}, it is {manager.state}")
+        return await call_of(manager, refused)
+
+
+async def call_of(manager: ConnectionManager[str], refused: Exception) -> str:
+    try:
+        return f"gets the {await Timeout(1).call(manager.call, str)}"
+    except DeadlineExceeded:
+        return "waits for a connection"
+    except Exception as error:
+        return "ends with the dial's error" if error is refused else f"is refused: `{type(error).__name__}`"
+
+
+def restarts_table() -> str:
+    """What becomes of a supervised loop, by its kind and its end."""
+    kinds = {
+        "transient (default)": {},
+        "`permanent=True`": {"permanent": True},
+        "`temporary=True`": {"temporary": True},
+    }
+    head = ("a loop that is", "returned", "raised", "raised once too often")
+    return table(head, [(name, *restarted(RestartPlan(intensity=(1, 60), **kind))) for name, kind in kinds.items()])
+
+
+def restarted(plan: RestartPlan) -> Iterator[str]:
+    for ends in (["returned"], ["failed"], ["failed", "failed"]):
+        loop = Restarts(plan)
+        steps = [getattr(loop, end)(0.0, CHANCE) for end in ends]
+        yield RESTART_STEPS[type(steps[-1])]
+
+
+def errors_table() -> str:
+    """The errors of the library itself, each below what it derives from."""
+    homes: dict[object, str] = {}
+    for place in ERROR_PLACES:
+        module = import_module(place)
+        for name in module.__all__:
+            homes.setdefault(getattr(module, name), place)
+    rows = []
+    for kind in derived(ResilientError):
+        bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
+        says = (kind.__doc__ or "").splitlines()[0].replace("``", "`")
+        rows.append((f"`{kind.__name__}`", bases, f"`{homes[kind]}`", says))
+    return table(("error", "is a", "import it from", "it says"), rows)
+
+
+def derived(base: type[Exception]) -> Iterator[type[Exception]]:
+    yield base
+    for kind in sorted(base.__subclasses__(), key=lambda kind: kind.__name__):
+        if kind.__module__.startswith("resilient."):  # else it is a user's own
+            yield from derived(kind)
+
+
 def words(name: str) -> str:
     return name.lower().replace("_", " ")
 
@@ -128,13 +325,17 @@ def fenced(language: str, lines: list[str]) -> str:
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- | --- | --- |", "|---|---|---|")
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
 
 
 DRAWINGS: dict[str, Callable[[], str]] = {
     "circuit breaker": breaker_diagram,
     "circuit breaker calls": breaker_table,
+    "errors": errors_table,
+    "link": link_diagram,
+    "link states": link_table,
+    "restarts": restarts_table,
     "single flight": flight_table,
 }
 
@@ -155,7 +356,7 @@ def drawn(text: str) -> str:
 
 def stale() -> Iterator[tuple[Path, str]]:
     """The pages that are not up to date, each with what it should be."""
-    for page in sorted(PAGES.glob("*.md")):
+    for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         fresh = drawn(text)
         if fresh != text:

@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, get_overloads
 
-from resilient import Action, Verdict
+from resilient import Action, Verdict, errors
 from resilient.policies.shared import PROCESS
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -42,13 +42,8 @@ SECTIONS = [
     ("resilient.net.sync", "resilient.net.sync", "The same for threads."),
     ("resilient.policies.shared", "resilient.policies.shared", "Where the states of named policies live."),
 ]
-# Names that `resilient` offers and another section describes, and one that is for the library itself.
-ELSEWHERE = frozenset(
-    {
-        "backoff", "events", "presets", "Backoff", "Event", "AttemptTimeout", "BulkheadFull", "CircuitOpen",
-        "DeadlineExceeded", "RateLimited", "Rejected", "ResilientError", "Throttled",
-    }
-)  # fmt: skip
+# Names that several sections offer, and one of them describes; and those that are for the library itself.
+ELSEWHERE = frozenset({"backoff", "events", "presets", "Backoff", "Event", *errors.__all__})
 INTERNAL = frozenset({"BACKOFF", "FAULTS", "described", "Live", "PROCESS", "snapshot"})
 # What policies and drivers ask each other, and nobody else.
 MACHINERY = frozenset(
@@ -101,7 +96,7 @@ def reference() -> str:
     for title, place, about in SECTIONS:
         parts.append(f"## {title}\n\n{about}\n")
         module = import_module(place)
-        hidden = ELSEWHERE if title == "resilient" else INTERNAL
+        hidden = ELSEWHERE if title in ("resilient", "resilient.net", "resilient.net.sync") else INTERNAL
         parts += [_entry(name, getattr(module, name), place) for name in sorted({*module.__all__} - hidden, key=_order)]
     parts.append("## Handed out\n\nWhat blocks, hooks, patches and `metrics()` give you to hold.\n")
     parts += [_entry(name, getattr(import_module(place), name), place) for name, place in HANDED_OUT.items()]

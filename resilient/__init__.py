@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from resilient.errors import BulkheadFull as BulkheadFull
     from resilient.errors import CircuitOpen as CircuitOpen
     from resilient.errors import DeadlineExceeded as DeadlineExceeded
+    from resilient.errors import ManagerClosed as ManagerClosed
+    from resilient.errors import NotConnected as NotConnected
+    from resilient.errors import OutcomeUnknown as OutcomeUnknown
+    from resilient.errors import PeerSilent as PeerSilent
     from resilient.errors import RateLimited as RateLimited
     from resilient.errors import Rejected as Rejected
     from resilient.errors import ResilientError as ResilientError
@@ -78,7 +82,11 @@ _HOMES = {
     "Event": "core.events",
     "Fallback": "policies.fallback",
     "Hedge": "policies.hedge",
+    "ManagerClosed": "errors",
+    "NotConnected": "errors",
     "Outcome": "core.outcome",
+    "OutcomeUnknown": "errors",
+    "PeerSilent": "errors",
     "Pipeline": "policies.pipeline",
     "Policy": "policies.policy",
     "RateLimited": "errors",

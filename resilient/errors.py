@@ -16,8 +16,12 @@
     │   └── ManagerClosed      its manager is closed, or is about to be
     └── OutcomeUnknown         the connection was lost under a call, which may have been carried out
 
-Whatever a guarded call raises by itself comes back as it is, with a note; these are only for facts that a
-policy adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised where the policy is made.
+All but ``PolicyTimeout`` are in :mod:`resilient`, those of connections in :mod:`resilient.net` as well, and so are
+those that stand beside what raises them: ``OutboxFull`` (a ``Rejected``), ``FrameTooLarge`` (also a ``ValueError``),
+``TooManyRestarts``, and ``StillRunning`` (a ``PolicyTimeout``), which is told and never raised.
+
+Whatever a guarded call raises by itself comes back as it is, with a note; these are only for facts that a policy or a
+manager adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised where the policy is made.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ __all__ = [
 
 
 class ResilientError(Exception):
-    """Base of every error that a policy raises on its own account."""
+    """Base of every error that this library raises on its own account."""
 
 
 class PolicyTimeout(ResilientError, TimeoutError):

@@ -10,10 +10,11 @@ import resilient
 PUBLIC = [
     "Action", "AdaptiveLimiter", "AdaptiveRate", "AdaptiveThrottle", "Attempt", "AttemptTimeout", "Backoff",
     "Bulkhead", "BulkheadFull", "Catch", "CircuitBreaker", "CircuitOpen", "Classifier", "Deadline",
-    "DeadlineExceeded", "Duration", "Event", "Fallback", "Hedge", "Outcome", "Pipeline", "Policy", "RateLimited",
-    "RateLimiter", "Recovery", "Rejected", "ResilientError", "Retry", "RetryBudget", "Rule", "Throttled", "Timeout",
-    "Verdict", "backoff", "catch", "current_attempt", "current_deadline", "events", "listen", "load", "panic_hooks",
-    "presets", "retry", "retry_after", "snapshot",
+    "DeadlineExceeded", "Duration", "Event", "Fallback", "Hedge", "ManagerClosed", "NotConnected", "Outcome",
+    "OutcomeUnknown", "PeerSilent", "Pipeline", "Policy", "RateLimited", "RateLimiter", "Recovery", "Rejected",
+    "ResilientError", "Retry", "RetryBudget", "Rule", "Throttled", "Timeout", "Verdict", "backoff", "catch",
+    "current_attempt", "current_deadline", "events", "listen", "load", "panic_hooks", "presets", "retry",
+    "retry_after", "snapshot",
 ]  # fmt: skip
 
 

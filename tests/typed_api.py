@@ -14,6 +14,7 @@ from resilient import (
     Classifier,
     Event,
     Outcome,
+    OutcomeUnknown,
     Policy,
     Recovery,
     Retry,
@@ -22,11 +23,27 @@ from resilient import (
     backoff,
     catch,
     current_attempt,
+    events,
     listen,
     load,
     presets,
     retry,
     retry_after,
+)
+from resilient.core.link import State
+from resilient.net import (
+    ConnectionManager,
+    FramedClient,
+    FramedServer,
+    FramedStats,
+    ManagerStats,
+    OutboxPlan,
+    Peer,
+    Poller,
+    Reconnector,
+    Supervisor,
+    SupervisorStats,
+    sync,
 )
 from resilient.testing import FakeClock, Script
 
@@ -175,3 +192,154 @@ def observed() -> None:
     assert_type(Script("fail", 7).calls, int)
     waiting: Awaitable[Any] = Script(7).call_async()
     del waiting
+
+
+class Line:
+    """A connection of a user's own."""
+
+    def ask(self, question: str) -> list[int]:
+        return [len(question)]
+
+    async def aask(self, question: str) -> list[int]:
+        return [len(question)]
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+def connect() -> Line:
+    return Line()
+
+
+async def aconnect() -> Line:
+    return Line()
+
+
+async def aconnect_to(host: str, port: int = 80) -> Line:
+    return Line()
+
+
+def count(line: Line) -> list[int]:
+    return line.ask("?")
+
+
+async def acount(line: Line) -> list[int]:
+    return await line.aask("?")
+
+
+async def managed() -> None:
+    manager = ConnectionManager(
+        aconnect, close=Line.aclose, probe=lambda line: line.aask("?"), on=OSError, heartbeat=30
+    )
+    assert_type(manager, ConnectionManager[Line])
+    assert_type(
+        ConnectionManager(connect, close=Line.close, on=presets.sockets, attempts=None), ConnectionManager[Line]
+    )
+    assert_type(ConnectionManager(Line, on=(OSError, "x.Error"), backoff=backoff.linear(1)), ConnectionManager[Line])
+    assert_type(ConnectionManager(aconnect_to, on=OSError, endpoints=["a", "b"]), ConnectionManager[Line])
+    async with manager as entered:
+        assert_type(entered, ConnectionManager[Line])
+        assert_type(await manager.call(count), list[int])
+        assert_type(await manager.call(acount, idempotent=True), list[int])
+        assert_type(await manager.call(lambda line: line.ask("?")), list[int])
+        counted: list[int] = await manager.call(lambda line: line.aask("?"))  # mypy knows less of async lambdas
+        del counted
+        async with manager.use() as line:
+            assert_type(line, Line)
+            manager.lost(None, line)
+    assert_type(manager.state, State)
+    assert_type(manager.stats(), ManagerStats)
+    assert_type(await manager.drain(timeout=timedelta(seconds=1)), bool)
+    manager.on_event(hear)(events.LinkChanged("db", 0.0, "IDLE", "CONNECTING"))
+    await manager.call(lambda line: line.no)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def blocking_managed() -> None:
+    manager = sync.ConnectionManager(connect, close=Line.close, probe=lambda line: line.ask("?"), on=OSError)
+    with manager as entered:
+        assert_type(entered, sync.ConnectionManager[Line])
+        assert_type(manager.call(lambda line: line.ask("?"), idempotent=True), list[int])
+        with manager.use() as line:
+            assert_type(line, Line)
+    assert_type(manager.drain(), bool)
+    sync.ConnectionManager(connect)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    try:
+        manager.call(Line.close)
+    except OutcomeUnknown as error:
+        assert_type(error.name, str)
+
+
+async def framed() -> None:
+    async def answer(frame: bytes, peer: Peer) -> bytes:
+        assert_type(peer.send(frame), bool)
+        return frame
+
+    client = FramedClient("tcp://127.0.0.1:9000", outbox=OutboxPlan("drop_oldest", max_items=9), on_dropped=print)
+    async with FramedServer(("127.0.0.1", 0), answer) as server, client as entered:
+        assert_type(server.url, str)
+        assert_type(server.connections, tuple[Peer, ...])
+        assert_type(entered, FramedClient)
+        assert_type(client.send(b"x"), int)
+        assert_type(await client.send_when_room(memoryview(b"x")), int)
+        assert_type(await client.receive(), bytes)
+        async for frame in client:
+            assert_type(frame, bytes)
+        assert_type(client.stats(), FramedStats)
+        assert_type(await client.drain(1), bool)
+        client.send("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def blocking_framed() -> None:
+    with sync.FramedClient("unix:/run/app.sock", on_frame=lambda frame: print(frame.hex()), heartbeat=30) as client:
+        assert_type(client, sync.FramedClient)
+        assert_type(client.send(b"x", timeout=1), int)
+        assert_type(client.receive(timeout=1), bytes)
+        for frame in client:
+            assert_type(frame, bytes)
+
+
+async def supervised() -> None:
+    async def fetch() -> dict[str, int]:
+        return {}
+
+    async def loop() -> int:
+        return 1
+
+    poller = Poller(fetch, lambda value: value["port"], interval=timedelta(minutes=1))
+    assert_type(poller, Poller[dict[str, int]])
+    assert_type(poller.value, dict[str, int] | None)
+    assert_type(poller.age, float | None)
+    supervisor = Supervisor(name="host", listeners=(hear,))
+    supervisor.add("poller", poller.run, permanent=True)
+    assert_type(await supervisor.add("loop", intensity=None)(loop)(), int)
+    assert_type(await supervisor.add("again", loop)(), int)
+    async with supervisor as entered:
+        assert_type(entered, Supervisor)
+    assert_type(supervisor.stats(), SupervisorStats)
+    supervisor.add("blocking", connect)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    Poller(connect, interval=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def blocking_supervised() -> None:
+    def loop(stop: sync.StopSignal) -> None:
+        assert_type(stop.wait(1), bool)
+
+    poller = sync.Poller(lambda: 7, interval=1)
+    assert_type(poller.value, int | None)
+    with sync.Supervisor() as supervisor:
+        supervisor.add("poller", poller.run)
+        supervisor.add("loop", loop)(sync.StopSignal())
+        assert_type(supervisor.wait(timeout=1), bool)
+
+
+def counted() -> None:
+    reconnector = Reconnector(backoff.exponential(1), attempts=None)
+    assert_type(reconnector.can_attempt(), bool)
+    assert_type(reconnector.next_delay(), float)
+    assert_type(reconnector.failures, int)
+
+
+def hear(event: Event) -> None:
+    if isinstance(event, events.LinkChanged):
+        assert_type(event.why, str)

@@ -1,7 +1,9 @@
-"""What happens to a guarded call, as values: one small closed union, told to whoever listens.
+"""What happens to a guarded call, a connection or a loop, as values: one small closed union, told to whoever listens.
 
-``str(event)`` is its line in a log. Instants are seconds since the call began (since its first failure, where
-nothing but that failure made the policy read a clock).
+``str(event)`` is its line in a log. ``name`` is that of the policy, or else of the function; of the manager; or of the
+loop. ``elapsed`` is in seconds since the call began (since its first failure, where nothing but that failure made the
+policy read a clock), since the manager was entered, since the loop was first started, or since the poller's last answer
+was followed by a failure.
 """
 
 from __future__ import annotations
@@ -65,7 +67,11 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The call sleeps ``seconds`` before attempt ``attempt``."""
+    """A call, poller, manager or loop sleeps ``seconds`` before its next attempt, fetch, dial or start.
+
+    Attributes:
+        attempt: the number of that; for a manager within the outage, where the lost connection is the first.
+    """
 
     name: str
     elapsed: float
@@ -116,10 +122,12 @@ class RecoveryFailed:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """The call ends without success.
+    """The call ends without success; a poller has failed as often as it may; or a loop is not started again.
 
     Attributes:
-        stopped_by: "fail" (classified as FAIL), "attempts", "timeout", "max_wait" or "budget".
+        attempts: calls that were made, or starts of a loop.
+        stopped_by: "fail" (classified as FAIL), "attempts", "timeout", "max_wait" or "budget"; "intensity": a loop of a
+            supervisor was restarted too often.
         retry_at: monotonic instant from which another call makes sense, if the other side named one.
     """
 
@@ -149,10 +157,11 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Panic:
-    """``catch`` or a process-wide hook caught what would have killed something.
+    """``catch``, a supervisor or a process-wide hook caught what would have killed something.
 
     Attributes:
-        where: "call" for ``catch``; "process", "thread", "unraisable" or "event loop" for ``panic_hooks``.
+        where: "call" for ``catch``, under which hooks of framed clients and servers and the ``apply`` of pollers run as
+            well; "loop" for a supervisor; "process", "thread", "unraisable" or "event loop" for ``panic_hooks``.
     """
 
     name: str
@@ -212,7 +221,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """A ``Timeout`` cut a call off."""
+    """A ``Timeout`` cut a call off; or a loop did not end in time when its supervisor stopped it."""
 
     name: str
     elapsed: float
@@ -252,7 +261,7 @@ class LinkChanged:
     """A managed connection changed its state, as ``manager.state`` shows it.
 
     Attributes:
-        elapsed: since the manager was started, seconds.
+        before, after: "IDLE", "CONNECTING", "READY", "BACKING_OFF", "FAILED", "DRAINING" or "CLOSED".
         why: what made it do so, in words; empty if that says itself.
     """
 

@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resilient.errors import ManagerClosed as ManagerClosed
+    from resilient.errors import NotConnected as NotConnected
+    from resilient.errors import OutcomeUnknown as OutcomeUnknown
+    from resilient.errors import PeerSilent as PeerSilent
     from resilient.net.framed import FramedStats as FramedStats
     from resilient.net.framed import FrameTooLarge as FrameTooLarge
     from resilient.net.framed import OutboxFull as OutboxFull
@@ -21,11 +25,12 @@ if TYPE_CHECKING:
     from resilient.net.manager_plan import ManagerStats as ManagerStats
     from resilient.net.poller import Poller as Poller
     from resilient.net.reconnector import Reconnector as Reconnector
+    from resilient.net.supervision import StillRunning as StillRunning
     from resilient.net.supervision import SupervisorStats as SupervisorStats
     from resilient.net.supervision import TooManyRestarts as TooManyRestarts
     from resilient.net.supervisor import Supervisor as Supervisor
 
-# Where each public name lives.
+# Where each public name lives; ".errors" is that of the whole library.
 _HOMES = {
     "Poller": "poller",
     "Reconnector": "reconnector",
@@ -42,6 +47,8 @@ _HOMES = {
     "OutboxPlan": "framed",
     "Peer": "framed_server",
     "ServerStats": "framed_server",
+    "StillRunning": "supervision",
+    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
@@ -52,7 +59,7 @@ def __getattr__(name: str) -> Any:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    found = getattr(import_module(f"{__name__}.{home}"), name)
+    found = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = found
     return found
 

@@ -22,7 +22,7 @@ from resilient.core.link_plan import BACKOFF, STABLE_AFTER
 from resilient.core.outbox import OutboxPlan
 from resilient.drivers.backends import current_backend
 from resilient.drivers.clock import Clock
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.errors import ManagerClosed
 from resilient.net.framed import ON, FramedStats, Numbers, Post, panics_only, refuse_trio
 from resilient.net.manager import ConnectionManager

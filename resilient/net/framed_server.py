@@ -20,7 +20,7 @@ from typing import Any, cast
 from resilient.core.addresses import Address, AddressLike, TcpAddress, UnixAddress, read_address
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.frames import BEAT, MAX_FRAME, FrameReader, checked_limit, encode
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.net.framed import MOST_BYTES, MOST_FRAMES, panics_only, refuse_trio
 from resilient.net.polled import checked_kind
 from resilient.net.wire import tuned

@@ -11,7 +11,7 @@ from resilient.core.duration import Duration
 from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.backends import pause
-from resilient.drivers.wrap import Kind
+from resilient.drivers.kind import Kind
 from resilient.net.polled import Polled, checked_kind
 from resilient.observe.listeners import Listener
 

@@ -26,7 +26,7 @@ from resilient.core.restarts import (
 )
 from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.wrap import Kind, kind_of
+from resilient.drivers.kind import Kind, kind_of
 from resilient.net.crew import Crew, Latch, Member, crew
 from resilient.net.supervision import Loop, Loops, SupervisorStats, is_panic
 from resilient.observe.listeners import Listener

@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resilient.errors import ManagerClosed as ManagerClosed
+    from resilient.errors import NotConnected as NotConnected
+    from resilient.errors import OutcomeUnknown as OutcomeUnknown
+    from resilient.errors import PeerSilent as PeerSilent
     from resilient.net.framed import FramedStats as FramedStats
     from resilient.net.framed import FrameTooLarge as FrameTooLarge
     from resilient.net.framed import OutboxFull as OutboxFull
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from resilient.net.manager_plan import ManagerStats as ManagerStats
     from resilient.net.reconnector import Reconnector as Reconnector
     from resilient.net.stop_signal import StopSignal as StopSignal
+    from resilient.net.supervision import StillRunning as StillRunning
     from resilient.net.supervision import SupervisorStats as SupervisorStats
     from resilient.net.supervision import TooManyRestarts as TooManyRestarts
     from resilient.net.thread_framed_client import FramedClient as FramedClient
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from resilient.net.thread_poller import Poller as Poller
     from resilient.net.thread_supervisor import Supervisor as Supervisor
 
-# Where each public name lives.
+# Where each public name lives; ".errors" is that of the whole library.
 _HOMES = {
     "Poller": "thread_poller",
     "Reconnector": "reconnector",
@@ -38,6 +43,8 @@ _HOMES = {
     "FrameTooLarge": "framed",
     "OutboxFull": "framed",
     "OutboxPlan": "framed",
+    "StillRunning": "supervision",
+    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
@@ -48,7 +55,7 @@ def __getattr__(name: str) -> Any:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    found = getattr(import_module(f"resilient.net.{home}"), name)
+    found = getattr(import_module(f".{home}", "resilient.net"), name)
     globals()[name] = found
     return found
 

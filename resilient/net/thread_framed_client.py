@@ -20,8 +20,8 @@ from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER
 from resilient.core.outbox import OutboxPlan
 from resilient.drivers.clock import CLOCK
+from resilient.drivers.kind import Kind
 from resilient.drivers.waiters import ThreadWaiter
-from resilient.drivers.wrap import Kind
 from resilient.errors import DeadlineExceeded, ManagerClosed
 from resilient.net import framed_client
 from resilient.net.framed import ON, FramedStats, Post, panics_only

@@ -27,7 +27,7 @@ from resilient.core.restarts import (
     Step,
 )
 from resilient.drivers.clock import CLOCK, is_virtual
-from resilient.drivers.wrap import Kind, kind_of
+from resilient.drivers.kind import Kind, kind_of
 from resilient.net.stop_signal import StopSignal
 from resilient.net.supervision import Loop, Loops, SupervisorStats, is_panic
 from resilient.observe.listeners import Listener

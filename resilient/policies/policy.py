@@ -134,8 +134,8 @@ class Policy(Frozen):
             target: ``"module:function"`` or ``"module:Class.method"``; the method may be a special one.
 
         Returns:
-            A :class:`~resilient.policies.proxies.Patch`; its ``undo()``, or the end of its block, puts the original back.
-            Patches of one function may be undone in any order: each takes away its own guard only.
+            A :class:`~resilient.policies.proxies.Patch`; its ``undo()``, or the end of its block, puts the original
+            back. Patches of one function may be undone in any order: each takes away its own guard only.
 
         Raises:
             TypeError, ValueError: the target is no text of that form.
