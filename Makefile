@@ -44,6 +44,7 @@ bench: $(VENV)/.made-tests  ## the benchmarks: ratios, and whether they meet the
 	@$(BIN)/python -m benchmarks.calls
 	@$(BIN)/python -m benchmarks.guards
 	@$(BIN)/python -m benchmarks.imports
+	@$(BIN)/python -m benchmarks.links
 
 test-all: $(VENV)/.made-tests  ## the suite on every Python 3.11 to 3.13 that is found, from the built wheel
 	@$(BIN)/python tests/every_python.py

@@ -5,9 +5,9 @@ They are plain :class:`~resilient.Classifier` objects: put rules of your own bef
 
 from __future__ import annotations
 
-from resilient.presets import http_errors, socket_errors
+from resilient.presets import http_errors, postgres_errors, redis_errors, socket_errors
 
-__all__ = ["http", "http_once", "sockets"]
+__all__ = ["http", "http_once", "postgres", "redis", "sockets"]
 
 sockets = socket_errors.SOCKETS
 """The standard library's network errors, and those of trio and anyio streams."""
@@ -17,3 +17,9 @@ http = http_errors.HTTP
 
 http_once = http_errors.HTTP_ONCE
 """The same for requests that must not run twice: tries again only what certainly did not run."""
+
+postgres = postgres_errors.POSTGRES
+"""What psycopg 3 raises."""
+
+redis = redis_errors.REDIS
+"""What redis-py raises."""
