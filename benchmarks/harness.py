@@ -1,7 +1,7 @@
 """Times cases in turn, round after round, and compares their minima.
 
 A machine's speed drifts; the ratio of two things measured in the same rounds does not. Absolute times are
-printed for orientation only, and only ratios are gated.
+printed for orientation only: ratios are gated, and the few figures that have a limit of their own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["Mark", "machine_card", "measure", "report"]
+__all__ = ["Figure", "Mark", "machine_card", "measure", "report"]
 
 RESULTS = Path(__file__).parent / "results"
 SLACK = 1.5  # a gate fails at this many times its mark, so that a noisy machine never blocks a sound change
@@ -48,6 +48,16 @@ class Mark:
     def wanted(self) -> str:
         """The mark in words."""
         return f"<= {self.at_most:g}" if self.at_most is not None else f">= {self.at_least:g}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that stands for itself, and the most that it should be."""
+
+    name: str
+    value: float
+    unit: str
+    at_most: float
 
 
 def machine_card() -> dict[str, str]:
@@ -87,8 +97,10 @@ def measure(cases: Mapping[str, Callable[[int], None]], *, rounds: int, budget: 
     return best
 
 
-def report(title: str, seconds: Mapping[str, float], marks: list[Mark], *, gate: bool) -> bool:
-    """Prints the times and the ratios, keeps them as dated JSON, and says whether every gate holds."""
+def report(
+    title: str, seconds: Mapping[str, float], marks: list[Mark], *, gate: bool, figures: Sequence[Figure] = ()
+) -> bool:
+    """Prints the times, the ratios and the figures, keeps them as dated JSON, and says whether every gate holds."""
     card = machine_card()
     print(f"\n{title}: {', '.join(card.values())}")
     for name, value in seconds.items():
@@ -98,8 +110,12 @@ def report(title: str, seconds: Mapping[str, float], marks: list[Mark], *, gate:
         ratio = ratios[mark.name] = mark.ratio(seconds)
         held = mark.holds(ratio, SLACK)
         passed = passed and held
-        verdict = "ok" if mark.holds(ratio) else "within slack" if held else "MISSED"
-        print(f"  {mark.name:<46} {ratio:>14.2f}    mark {mark.wanted:<8} {verdict}")
+        print(f"  {mark.name:<46} {ratio:>14.2f}    mark {mark.wanted:<8} {_verdict(mark.holds(ratio), held)}")
+    for figure in figures:
+        held = figure.value <= figure.at_most * SLACK
+        passed = passed and held
+        verdict = _verdict(figure.value <= figure.at_most, held)
+        print(f"  {figure.name:<46} {figure.value:>14.2f} {figure.unit:<2} mark <= {figure.at_most:<5g} {verdict}")
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     kept = {
@@ -108,9 +124,14 @@ def report(title: str, seconds: Mapping[str, float], marks: list[Mark], *, gate:
         "seconds": dict(seconds),
         "ratios": ratios,
         "marks": list(map(asdict, marks)),
+        "figures": list(map(asdict, figures)),
     }
     (RESULTS / f"local-{title}-{stamp}.json").write_text(json.dumps(kept, indent=2) + "\n")
     return passed or not gate
+
+
+def _verdict(holds: bool, within_slack: bool) -> str:
+    return "ok" if holds else "within slack" if within_slack else "MISSED"
 
 
 def _count(case: Callable[[int], None], budget: float) -> int:

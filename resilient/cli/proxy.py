@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from queue import Empty, SimpleQueue
 from random import Random
+from threading import TIMEOUT_MAX
 
 import click
 from rich.console import Console
@@ -94,11 +95,12 @@ def proxy(
             made.add(fault, direction, toxicity=toxicity)
         try:
             made.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a host name that is none
             raise click.ClickException(f"cannot listen on {listen.url}: {error}") from None
         try:
             _say(f"listening on {made.url}, passing on to {upstream.url}")
-            end.wait(lasts)
+            with suppress(Empty):
+                end.get(timeout=None if lasts is None else min(lasts, TIMEOUT_MAX))
         finally:
             made.close()
     with suppress(OSError):  # nobody reads our output any more
@@ -111,14 +113,15 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _ending() -> Iterator[threading.Event]:
-    """An event that is set by a signal to end."""
-    end = threading.Event()
+def _ending() -> Iterator[SimpleQueue[int]]:
+    """Is told of the signals to end."""
+    # Not an Event: whoever waits for one holds its lock at times, and so would the handler, in the same thread.
+    end: SimpleQueue[int] = SimpleQueue()
     numbers = [getattr(signal, name) for name in ENDED_BY if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, frame: end.set())
+            signal.signal(number, lambda number, frame: end.put(number))
     try:
         yield end
     finally:

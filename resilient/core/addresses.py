@@ -47,7 +47,7 @@ def read_address(name: str, given: object) -> Address:
         TypeError, ValueError: it is none of these.
     """
     match given:
-        case TcpAddress() | UnixAddress():
+        case UnixAddress() if given:
             return given
         case (str(host), int(port), *_) if not isinstance(port, bool):
             return TcpAddress(host, _port(name, port, given))
@@ -59,8 +59,8 @@ def read_address(name: str, given: object) -> Address:
 
 def _read(name: str, text: str) -> Address:
     scheme, _, rest = text.partition(":")
-    if scheme == "unix" and rest:
-        return UnixAddress(rest.removeprefix("//"))
+    if scheme == "unix" and (path := rest.removeprefix("//")):
+        return UnixAddress(path)
     host, colon, port = rest.removeprefix("//").rpartition(":")
     if scheme == "tcp" and rest.startswith("//") and host and colon and port.isdecimal():
         return TcpAddress(host.removeprefix("[").removesuffix("]"), _port(name, int(port), text))

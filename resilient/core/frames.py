@@ -56,24 +56,29 @@ def checked_limit(limit: object) -> int:
     return found
 
 
-def encode(body: bytes | bytearray | memoryview, limit: int = MAX_FRAME) -> bytes:
+def encode(body: bytes | bytearray | memoryview, limit: int = MAX_FRAME, least: int = 0) -> bytes:
     """A frame as it goes over the wire.
 
     Args:
         body: its bytes.
         limit: the most that there may be.
+        least: the fewest, 1 where an empty frame is the heartbeat.
 
     Raises:
         FrameTooLarge: there are more.
+        ValueError: there are fewer.
         TypeError: these are no bytes.
     """
-    if not isinstance(body, bytes):
-        if not isinstance(body, (bytearray, memoryview)):
+    if type(body) is not bytes:
+        if not isinstance(body, (bytes, bytearray, memoryview)):
             raise TypeError(f"a frame must be bytes, got {body!r}")
         body = bytes(body)
-    if len(body) > limit:
-        raise FrameTooLarge(len(body), limit)
-    return LENGTH.pack(len(body)) + body
+    size = len(body)
+    if size > limit:
+        raise FrameTooLarge(size, limit)
+    if size < least:
+        raise ValueError("a frame must not be empty: that is the heartbeat")
+    return LENGTH.pack(size) + body
 
 
 class FrameReader:
@@ -99,44 +104,37 @@ class FrameReader:
         """Bytes of an unfinished frame, its length included."""
         return len(self._kept)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The frames that these bytes complete, in order; after a refusal, none.
 
         Args:
-            data: what came next on the stream, cut anywhere.
+            data: what came next on the stream, cut anywhere; it may be overwritten afterwards.
         """
-        if self.refused is not None:
+        kept, end = self._kept, len(data)
+        if kept:
+            kept += data
+            end = len(kept)
+            if end < self._needed:
+                return []
+            data = bytes(kept)
+            kept.clear()
+        elif self.refused is not None:
             return []
-        kept = self._kept
-        if not kept:
-            frames, used = self._cut(data)
-            if used < len(data) and self.refused is None:
-                kept += memoryview(data)[used:]
-            return frames
-        kept += data
-        if len(kept) < self._needed:
-            return []
-        frames, used = self._cut(kept)
-        del kept[:used]
-        return frames
-
-    def _cut(self, data: bytes | bytearray) -> tuple[list[bytes], int]:
-        """The frames that are whole, and how many bytes they are; notes how many the next one needs."""
+        else:
+            data = bytes(data)
         frames: list[bytes] = []
-        start, end, limit = 0, len(data), self._limit
-        whole = type(data) is bytes
-        while end - start >= HEADER:
-            (size,) = LENGTH.unpack_from(data, start)
+        start, body, size, limit, unpack = 0, HEADER, 0, self._limit, LENGTH.unpack_from
+        while body <= end:
+            (size,) = unpack(data, start)
+            after = body + size
             if size > limit:
                 self.refused = FrameTooLarge(size, limit)
-                self._kept = bytearray()
-                return frames, end
-            after = start + HEADER + size
+                return frames
             if after > end:
-                self._needed = HEADER + size
-                return frames, start
-            body = data[start + HEADER : after]
-            frames.append(body if whole else bytes(body))  # type: ignore[arg-type]  # bytes, says ``whole``
-            start = after
-        self._needed = HEADER
-        return frames, start
+                break
+            frames.append(data[body:after])
+            start, body = after, after + HEADER
+        if start < end:
+            kept += memoryview(data)[start:]
+            self._needed = HEADER if body > end else HEADER + size
+        return frames

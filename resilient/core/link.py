@@ -247,6 +247,7 @@ class Link:
         if self.state is not State.BACKING_OFF or self._recovering:
             return None
         if now < self._until:
+            self._until = min(self._until, now + self._wait)  # more can only be on another clock: it begins anew there
             return Wait(self._remaining(now))
         if self._recovery is not None:
             self._recovering = True
@@ -361,7 +362,7 @@ class Link:
         left = self._until - now
         if now + left < self._until:  # rounded down: whoever waits for just that long is not to come too early
             left = math.nextafter(left, math.inf)
-        return min(left, self._wait)  # more can only be on another clock
+        return min(left, self._wait)
 
     def _dial(self, now: float) -> Dial:
         self._recovery, self._recovering = None, False

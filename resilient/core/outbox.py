@@ -16,14 +16,14 @@ either side has not yet read. So being written never makes a frame delivered. Th
 1. Word from the other side. Streams keep their order, so whatever answers anything that was sent after a frame (a
    pong, a reply, the end of its stream after ours) has ``confirmed`` the frame and all before it.
 2. Room in the pipe. It holds so many bytes at most; once that many were handed over after a frame, the frame is out
-   at the other end, or they would not have fitted in. Asking for the ``next`` frame says that the last was.
-3. A measure of the pipe. Where the driver can learn how much is still in it, it says what was ``flushed`` (a Unix
+   at the other end, or they would not have fitted in. Writing says that what was written before has been handed over.
+3. A measure of the pipe. Where the driver can learn that nothing is left in it, it says that it is ``flushed`` (a Unix
    socket's SIOCOUTQ counts what the peer has not read; TCP's only what its kernel has not got, so the peer's receive
    buffer comes on top).
 
-A frame of which not every byte was handed over cannot have arrived whole: it goes out again, whole, on the next
-connection, and so no frame is torn over two. That rests on the driver telling ``written`` before the last byte of a
-frame is given to anything that may send it, and not giving it if the answer is False.
+The writer takes batches. One of which not every byte was handed over cannot have arrived whole: it goes out again,
+whole, on the next connection, and so no frame is torn over two. That rests on the driver telling ``written`` before the
+last byte of a batch is given to anything that may send it, and not giving it if the answer is False.
 
 ``resend`` makes a cut put the frames of the pipe back instead. Then none is lost, but some may come twice; if such a
 frame is given up after all it is unconfirmed, not dropped.
@@ -31,25 +31,23 @@ frame is given up after all it is unconfirmed, not dropped.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import TypeVar
 
-from resilient.core.duration import whole
+from resilient.core.outbox_plan import OutboxPlan
 
-__all__ = ["PIPE", "Outbox", "OutboxCounts", "OutboxPlan", "Overflow", "Refusal"]
+__all__ = ["Batch", "Outbox", "OutboxCounts", "Refusal"]
 
 T = TypeVar("T")
 
-Overflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
-"""What happens to a frame for which there is no room."""
-
-# What two Linux kernels hold at most unless told otherwise: 4 MiB to be sent and 6 MiB received (the last numbers of
-# net.ipv4.tcp_wmem and tcp_rmem). Unix sockets hold far less. A proxy in between adds what it holds itself.
-PIPE = (4 + 6) * 2**20
-MAX_ITEMS = 1000
-MAX_BYTES = 16 * 2**20
+# Small batches in the pipe are counted together, up to this part of it: so a full one is some dozens of things to keep,
+# not a hundred thousand, and its frames count as delivered by so much later at most.
+PARTS = 64
 
 
 class Refusal(StrEnum):
@@ -57,41 +55,6 @@ class Refusal(StrEnum):
 
     FULL = "the outbox is full"  # "block": it may be offered again when there is room; "error": that is the answer
     TOO_LARGE = "it is larger than the whole outbox"
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxPlan:
-    """The settings of an outbox.
-
-    Args:
-        overflow: what happens to a frame for which there is no room: "block" and "error" refuse it, for the driver to
-            wait or to raise; "drop_oldest" drops what has waited longest, "drop_newest" the new one itself.
-        max_items: most frames that wait, >= 1.
-        max_bytes: their most bytes, >= 1.
-        pipe: most bytes that can be between the writer and the other side's reads, >= 0.
-        resend: whether frames that were in the pipe when it was cut are sent again, which may double them.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong type or out of range.
-
-    Frames are sized as on the wire, header included. What a cut puts back to wait is never refused, and may exceed the
-    bounds until it is sent. With ``resend`` frames in the pipe are kept too: up to ``pipe`` bytes more.
-    """
-
-    overflow: Overflow = "block"
-    max_items: int = MAX_ITEMS
-    max_bytes: int = MAX_BYTES
-    pipe: int = PIPE
-    resend: bool = False
-
-    def __post_init__(self) -> None:
-        if self.overflow not in get_args(Overflow):
-            raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}, got {self.overflow!r}")
-        whole("max_items", self.max_items, least=1)
-        whole("max_bytes", self.max_bytes, least=1)
-        whole("pipe", self.pipe, least=0)
-        if not isinstance(self.resend, bool):
-            raise TypeError(f"resend must be True or False, got {self.resend!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,137 +84,182 @@ class OutboxCounts:
     waiting_bytes: int
 
 
-class Item(Generic[T]):
-    """A frame on its way.
+class Batch:
+    """Frames for the writer, in order.
 
     Attributes:
-        frame: None once nobody needs it again.
-        end: how many bytes had been written when it was, itself included.
-        doubtful: whether it was in a pipe that was cut.
+        numbers: theirs.
+        frames: as they go over the wire.
+        size: their bytes.
     """
 
-    __slots__ = ("doubtful", "end", "frame", "number", "size")
+    __slots__ = ("frames", "numbers", "size")
 
-    def __init__(self, number: int, frame: T, size: int) -> None:
-        self.number = number
-        self.frame: T | None = frame
+    def __init__(self, numbers: list[int], frames: list[bytes], size: int) -> None:
+        self.numbers = numbers
+        self.frames = frames
         self.size = size
+
+
+class Stretch:
+    """Batches that are in the pipe, one behind the other.
+
+    Attributes:
+        numbers: of their frames.
+        frames: empty, unless they may be sent again.
+        size: their bytes.
+        end: how many bytes had been written when the last of these were.
+    """
+
+    __slots__ = ("end", "frames", "numbers", "size")
+
+    def __init__(self) -> None:
+        self.numbers = array("Q")
+        self.frames: list[bytes] = []
+        self.size = 0
         self.end = 0
-        self.doubtful = False
 
 
-class Outbox(Generic[T]):
+class Outbox:
     """The frames of one connection and its successors, in order. Not thread-safe: the driver holds its lock.
 
     Args:
         plan: the settings.
 
     Numbers begin at 1. There is one writer at a time: that of an old connection has stopped before another asks for
-    the ``next`` frame.
+    the ``next_batch``.
     """
 
     __slots__ = (
-        "_accepted", "_bytes", "_delivered", "_dropped", "_dropped_news", "_hand", "_pipe", "_refused", "_resent",
-        "_sent", "_unconfirmed", "_unconfirmed_news", "_waiting", "plan",
+        "_accepted", "_bytes", "_delivered", "_dropped", "_dropped_news", "_frames", "_hand", "_latest", "_numbers",
+        "_part", "_pipe", "_refused", "_resent", "_sent", "_unconfirmed", "_unconfirmed_news", "plan",
     )  # fmt: skip
 
     def __init__(self, plan: OutboxPlan) -> None:
         self.plan = plan
-        self._waiting: deque[Item[T]] = deque()
-        self._hand: deque[Item[T]] = deque()  # what the writer has taken
-        self._pipe: deque[Item[T]] = deque()
-        self._bytes = 0  # that wait
+        self._numbers: deque[int] = deque()  # of the frames that wait
+        self._frames: deque[bytes] = deque()  # those
+        self._bytes = 0  # of them
+        self._hand: Batch | None = None  # what the writer has taken
+        self._pipe: deque[Stretch] = deque()
+        self._part = plan.pipe // PARTS
         self._sent = 0  # bytes written, to all pipes
+        self._latest = 0  # number of the last frame that was ever written
         self._accepted = self._delivered = self._dropped = self._unconfirmed = self._resent = self._refused = 0
         self._dropped_news: list[int] = []
         self._unconfirmed_news: list[int] = []
 
-    def offered(self, frame: T, size: int) -> int | Refusal:
+    def offered(self, frame: bytes) -> int | Refusal:
         """The user wants a frame sent: its number, or why it is not accepted.
 
         Args:
-            frame: what the writer will be given.
-            size: its bytes on the wire, >= 1.
+            frame: as it goes over the wire; not empty.
 
         A number does not mean that it stays: ask :meth:`take_dropped`.
         """
-        fits = self.fits(size)
-        if not fits:
-            refusal = self._overflowed(size)
-            if refusal is not None:
-                self._refused += 1
-                return refusal
-            fits = self.plan.overflow == "drop_oldest"
+        plan, after = self.plan, self._bytes + len(frame)
+        if len(self._frames) >= plan.max_items or after > plan.max_bytes:
+            return self._overflowed(frame)
         self._accepted = number = self._accepted + 1
-        item = Item(number, frame, size)
-        if fits:
-            self._waiting.append(item)
-            self._bytes += size
-        else:
-            self._drop(item)
+        self._numbers.append(number)
+        self._frames.append(frame)
+        self._bytes = after
         return number
 
     def fits(self, size: int) -> bool:
         """Whether there is room for so many bytes more."""
-        return len(self._waiting) < self.plan.max_items and self._bytes + size <= self.plan.max_bytes
+        return len(self._frames) < self.plan.max_items and self._bytes + size <= self.plan.max_bytes
 
-    def next(self) -> tuple[int, T] | None:
-        """The number and frame to write next, which is in the writer's hand from now on; None if nothing waits.
+    def next_batch(self, limit: int) -> Batch | None:
+        """What to write next, which is in the writer's hand from now on; None if nothing waits.
 
-        To ask says that all that was written before has been handed over.
+        Args:
+            limit: most bytes; a frame that is larger comes alone.
         """
-        self._settle(self._sent - self.plan.pipe)
-        if not self._waiting:
+        assert self._hand is None  # written() comes first, or cut()
+        if not self._frames:
             return None
-        item = self._waiting.popleft()
-        self._bytes -= item.size
-        self._hand.append(item)
-        return item.number, cast("T", item.frame)
+        count = len(self._frames) if self._bytes <= limit else self._fitting(limit)
+        numbers, frames = _taken(self._numbers, count), _taken(self._frames, count)
+        size = sum(map(len, frames))
+        self._bytes -= size
+        self._hand = batch = Batch(numbers, frames, size)
+        return batch
 
-    def written(self, number: int) -> bool:
-        """The frame in hand is about to be handed over whole; frames are in the order in which they were taken.
+    def written(self, batch: Batch) -> bool:
+        """The batch in hand is about to be handed over whole; whatever was written before it has been.
 
         Returns:
             False if it is in nobody's hand, since the connection was cut: its last byte must not be handed over.
         """
-        if not self._hand or self._hand[0].number != number:
+        if batch is not self._hand:
             return False
-        item = self._hand.popleft()
-        self._sent += item.size
-        item.end = self._sent
-        if not self.plan.resend:
-            item.frame = None
-        self._pipe.append(item)
+        self._hand = None
+        if not self._pipe or self._pipe[-1].size + batch.size > self._part:
+            self._settle(self._sent - self.plan.pipe)
+            self._pipe.append(Stretch())
+        stretch = self._pipe[-1]
+        stretch.numbers.extend(batch.numbers)
+        if self.plan.resend:
+            stretch.frames += batch.frames
+        stretch.size += batch.size
+        self._sent = stretch.end = self._sent + batch.size
+        self._latest = max(self._latest, batch.numbers[-1])
         return True
+
+    def passed(self, frame: bytes) -> int | None:
+        """The user wants a frame sent, and the writer is about to hand it over: accepted and written in one step.
+
+        Returns:
+            its number; None if it has to be offered: others wait or are in hand, or a new stretch has to begin.
+        """
+        size = len(frame)
+        if self._frames or self._hand is not None or not self._pipe or size > self.plan.max_bytes:
+            return None
+        stretch = self._pipe[-1]
+        if stretch.size + size > self._part:
+            return None
+        self._accepted = self._latest = number = self._accepted + 1
+        stretch.numbers.append(number)
+        if self.plan.resend:
+            stretch.frames.append(frame)
+        stretch.size += size
+        self._sent = stretch.end = self._sent + size
+        return number
 
     def confirmed(self, number: int) -> None:
         """The other side is known to have this frame of the present connection, and so all that were sent before."""
         pipe = self._pipe
-        while pipe and pipe[0].number <= number:
-            pipe.popleft()
-            self._delivered += 1
+        while pipe and pipe[0].numbers[-1] <= number:
+            self._delivered += len(pipe.popleft().numbers)
+        if pipe:
+            first = pipe[0]
+            count = bisect_right(first.numbers, number)
+            del first.numbers[:count], first.frames[:count]
+            self._delivered += count
 
-    def flushed(self, left: int = 0) -> None:
-        """The other side has taken all that was handed over, but for the last so many bytes at most."""
-        self._settle(self._sent - left)
+    def flushed(self) -> None:
+        """The other side has taken all that was handed over."""
+        self._settle(self._sent)
 
     def cut(self) -> None:
         """The connection was lost: what was in the pipe is unconfirmed, or waits once more, ahead of all others."""
-        self._put_back(self._hand)
+        self._empty_hand()
         if self.plan.resend:
-            self._resent += len(self._pipe)
-            for item in self._pipe:
-                item.doubtful = True
-            self._put_back(self._pipe)
+            while self._pipe:
+                stretch = self._pipe.pop()
+                self._resent += len(stretch.numbers)
+                self._put_back(stretch.numbers, stretch.frames)
         self._close_pipe()
 
     def abandoned(self) -> None:
         """The connection was given up for good: nothing is pending any more."""
-        self._put_back(self._hand)
+        self._empty_hand()
         self._close_pipe()
-        for item in self._waiting:
-            self._drop(item)
-        self._waiting.clear()
+        for number in self._numbers:
+            self._drop(number)
+        self._numbers.clear()
+        self._frames.clear()
         self._bytes = 0
 
     def take_dropped(self) -> list[int]:
@@ -265,61 +273,94 @@ class Outbox(Generic[T]):
         return taken
 
     @property
+    def last(self) -> int:
+        """Number of the last frame that was written, if it is in the pipe; 0 if nothing is."""
+        return self._pipe[-1].numbers[-1] if self._pipe else 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there are numbers to be taken."""
+        return bool(self._dropped_news or self._unconfirmed_news)
+
+    @property
     def drained(self) -> bool:
         """Whether every accepted frame has been handed over or given up."""
-        return not (self._waiting or self._hand)
+        return not self._frames and self._hand is None
 
     def counts(self) -> OutboxCounts:
         """What became of the frames so far."""
+        in_pipe = sum(len(stretch.numbers) for stretch in self._pipe)
+        in_hand = 0 if self._hand is None else len(self._hand.numbers)
         return OutboxCounts(
             accepted=self._accepted,
             delivered=self._delivered,
-            pending=len(self._waiting) + len(self._hand) + len(self._pipe),
+            pending=len(self._numbers) + in_hand + in_pipe,
             dropped=self._dropped,
             unconfirmed=self._unconfirmed,
-            in_pipe=len(self._pipe),
+            in_pipe=in_pipe,
             resent=self._resent,
             refused=self._refused,
             waiting_bytes=self._bytes,
         )
 
-    def _overflowed(self, size: int) -> Refusal | None:
-        """Why the frame cannot be accepted; None if it can: now there is room, or it will be dropped itself."""
-        if size > self.plan.max_bytes:
-            return Refusal.TOO_LARGE
-        if self.plan.overflow in ("block", "error"):
-            return Refusal.FULL
-        if self.plan.overflow == "drop_oldest":
+    def _overflowed(self, frame: bytes) -> int | Refusal:
+        """There is no room for a frame: what becomes of it."""
+        size, overflow = len(frame), self.plan.overflow
+        if size > self.plan.max_bytes or overflow in ("block", "error"):
+            self._refused += 1
+            return Refusal.TOO_LARGE if size > self.plan.max_bytes else Refusal.FULL
+        if overflow == "drop_oldest":
             while not self.fits(size):
-                item = self._waiting.popleft()
-                self._bytes -= item.size
-                self._drop(item)
-        return None
+                self._bytes -= len(self._frames.popleft())
+                self._drop(self._numbers.popleft())
+            return self.offered(frame)
+        self._accepted += 1
+        self._drop(self._accepted)
+        return self._accepted
 
-    def _put_back(self, items: deque[Item[T]]) -> None:
-        self._bytes += sum(item.size for item in items)
-        self._waiting.extendleft(reversed(items))
-        items.clear()
+    def _fitting(self, limit: int) -> int:
+        """How many of the frames that wait, of which not all fit, make the next batch."""
+        frames = iter(self._frames)
+        size, count = len(next(frames)), 1
+        while (size := size + len(next(frames, b""))) <= limit:
+            count += 1
+        return count
+
+    def _empty_hand(self) -> None:
+        batch, self._hand = self._hand, None
+        if batch is not None:
+            self._put_back(batch.numbers, batch.frames)
+
+    def _put_back(self, numbers: Sequence[int], frames: list[bytes]) -> None:
+        self._numbers.extendleft(reversed(numbers))
+        self._frames.extendleft(reversed(frames))
+        self._bytes += sum(map(len, frames))
 
     def _close_pipe(self) -> None:
-        for item in self._pipe:
-            self._doubt(item)
+        for stretch in self._pipe:
+            self._unconfirmed += len(stretch.numbers)
+            self._unconfirmed_news += stretch.numbers
         self._pipe.clear()
 
-    def _drop(self, item: Item[T]) -> None:
-        if item.doubtful:  # it was sent once, and may have arrived
-            self._doubt(item)
-            return
-        self._dropped += 1
-        self._dropped_news.append(item.number)
-
-    def _doubt(self, item: Item[T]) -> None:
-        self._unconfirmed += 1
-        self._unconfirmed_news.append(item.number)
+    def _drop(self, number: int) -> None:
+        if number <= self._latest:  # it was sent once, and may have arrived
+            self._unconfirmed += 1
+            self._unconfirmed_news.append(number)
+        else:
+            self._dropped += 1
+            self._dropped_news.append(number)
 
     def _settle(self, end: int) -> None:
         """Whatever ends by this byte of all written has been taken out of the pipe."""
         pipe = self._pipe
         while pipe and pipe[0].end <= end:
-            pipe.popleft()
-            self._delivered += 1
+            self._delivered += len(pipe.popleft().numbers)
+
+
+def _taken(queue: deque[T], count: int) -> list[T]:
+    """So many from its left end."""
+    if count < len(queue):
+        return [queue.popleft() for _ in range(count)]
+    taken = list(queue)
+    queue.clear()
+    return taken

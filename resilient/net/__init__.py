@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from resilient.net.framed import OutboxFull as OutboxFull
     from resilient.net.framed import OutboxPlan as OutboxPlan
     from resilient.net.framed_client import FramedClient as FramedClient
+    from resilient.net.framed_peer import Peer as Peer
     from resilient.net.framed_server import FramedServer as FramedServer
-    from resilient.net.framed_server import Peer as Peer
     from resilient.net.framed_server import ServerStats as ServerStats
     from resilient.net.manager import ConnectionManager as ConnectionManager
     from resilient.net.manager_plan import ManagerStats as ManagerStats
@@ -45,7 +45,7 @@ _HOMES = {
     "FrameTooLarge": "framed",
     "OutboxFull": "framed",
     "OutboxPlan": "framed",
-    "Peer": "framed_server",
+    "Peer": "framed_peer",
     "ServerStats": "framed_server",
     "StillRunning": "supervision",
     **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),

@@ -12,6 +12,7 @@ from resilient.core.pulse import Missed, Pulse
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
 from resilient.drivers.waiters import Wakeable
 from resilient.errors import DeadlineExceeded, ManagerClosed, NotConnected
+from resilient.net import forks
 from resilient.net.jobs import INSIDE, Job, Lease
 from resilient.net.manager_plan import ManagerPlan
 from resilient.net.story import Story
@@ -44,6 +45,7 @@ class Callers(Generic[C]):
         self._pulse = None if plan.heartbeat is None else Pulse(Missed(plan.heartbeat, plan.misses))
         self._heard_at = 0.0
         self._pid: int | None = None
+        self._forks = -1
         self._job: Job | None = None
         self._wake: Callable[[], object] | None = None
         self._waiting: dict[Wakeable, None] = {}
@@ -67,7 +69,7 @@ class Callers(Generic[C]):
         Raises:
             RuntimeError: it was never started, or in a process of which this is a fork.
         """
-        if self._pid != os.getpid():
+        if self._forks != forks.count:
             self._misused()
 
     def _misused(self) -> None:
@@ -83,7 +85,7 @@ class Callers(Generic[C]):
     @property
     def forked(self) -> bool:
         """Whether this process is a fork of the one where it was started."""
-        return self._pid is not None and self._pid != os.getpid()
+        return self._forks not in {-1, forks.count}
 
     def enter(self) -> Lease[C] | None:
         """An operation begins: the connection that is up, or None: then it has to wait, see :meth:`admit`."""

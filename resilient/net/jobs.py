@@ -30,12 +30,11 @@ class Job:
         action: the recovery that it is; None for a dial or a probe.
         endpoint: where it dials.
         born: the generation of the recovery on which that began.
-        dials: whether it makes a connection.
         member: what runs it; None before that.
         over: whether it has ended.
     """
 
-    __slots__ = ("action", "born", "dials", "endpoint", "ends_at", "generation", "member", "over")
+    __slots__ = ("action", "born", "endpoint", "ends_at", "generation", "member", "over")
 
     def __init__(self, generation: int, ends_at: float = math.inf, action: Action | None = None) -> None:
         self.generation = generation
@@ -43,7 +42,6 @@ class Job:
         self.action = action
         self.endpoint: object = None
         self.born = 0
-        self.dials = False
         self.member: Member | None = None
         self.over = False
 

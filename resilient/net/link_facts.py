@@ -15,6 +15,7 @@ from resilient.core.run import PLAIN_FAIL, TRY_AGAIN, Stop, gave_up_text
 from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.waiters import Wakeable
 from resilient.errors import ManagerClosed, NotConnected
+from resilient.net import forks
 from resilient.net.callers import Callers
 from resilient.net.jobs import Job, Lease
 from resilient.net.manager_plan import ManagerPlan, ManagerStats
@@ -75,7 +76,7 @@ class Facts(Callers[C]):
         with self._lock:
             state = self._link.state
             if state is State.IDLE:
-                self._pid, self.clock = os.getpid(), CLOCK.get()
+                self._pid, self._forks, self.clock = os.getpid(), forks.count, CLOCK.get()
                 self.story.started = now = self.clock.now()
                 self._took(self._link.started(now), "")
         if state is State.CLOSED:

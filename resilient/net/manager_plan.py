@@ -1,36 +1,60 @@
-"""The settings of a connection manager, checked, and the numbers that it shows."""
+"""The settings of a connection manager, how they are checked, and the numbers that it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
+from typing import Generic, Required, TypedDict, TypeVar
 
 from resilient.core.backoff import Backoff
-from resilient.core.duration import Duration, optional_seconds, seconds, whole
+from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
-from resilient.core.link_plan import LinkPlan, link_plan
+from resilient.core.link_plan import LinkPlan
 from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_listeners, checked_name
 from resilient.policies.recovery import Recovery
 
-__all__ = ["CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "MISSES", "ManagerPlan", "ManagerStats", "checked_hook", "manager_plan"]
+__all__ = [
+    "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats", "checked_endpoints",
+    "checked_function", "checked_heartbeat", "checked_hook", "checked_recovery",
+]  # fmt: skip
+
+C = TypeVar("C")
 
 CONNECT_TIMEOUT = 10.0  # seconds: websockets' open_timeout; a lost SYN is sent again after 1, 3 and 7 s (RFC 6298)
 CLOSE_TIMEOUT = 10.0  # seconds: websockets' close_timeout; what is slower is left behind
 MISSES = 3  # heartbeats
 
 
+class ManagerSettings(TypedDict, Generic[C], total=False):
+    """What a manager takes beside connect, for type checkers: see ``Managed``, whose signature it repeats."""
+
+    close: Callable[[C], object] | None
+    probe: Callable[[C], object] | None
+    on: Required[object]
+    backoff: Backoff
+    attempts: int | None
+    stable_after: Duration
+    throttle: Duration
+    connect_timeout: Duration | None
+    heartbeat: Duration | None
+    misses: int
+    recovery: Recovery | None
+    endpoints: Iterable[Hashable]
+    name: str
+    listeners: Iterable[Listener] | Listener
+
+
 @dataclass(frozen=True, slots=True)
 class ManagerPlan:
-    """The settings of a connection manager. Made by :func:`manager_plan`, which checks them.
+    """The settings of a connection manager, checked by whoever makes it.
 
     Attributes:
         dial: makes a connection, from an endpoint if there are any.
         close: ends a connection; None: it is just let go.
         probe: asks a connection whether it lives; None: nobody asks.
         link: when to dial, and what trouble calls for.
-        connect_timeout: for a dial and its first probe, seconds; None for no limit.
+        connect_timeout: for a dial and its first probe, and for a recovery handler, seconds; None for no limit.
         heartbeat: interval of probes while nothing else is heard, seconds; None for none.
         misses: intervals of silence after which the connection is lost.
         recovery: handlers for ROTATE_PROXY and RELOGIN.
@@ -83,54 +107,6 @@ class ManagerStats:
     last_error: Exception | None
 
 
-def manager_plan(
-    connect: object,
-    *,
-    close: object,
-    probe: object,
-    on: object,
-    backoff: Backoff,
-    attempts: int | None,
-    stable_after: Duration,
-    throttle: Duration,
-    connect_timeout: Duration | None,
-    heartbeat: Duration | None,
-    misses: int,
-    recovery: object,
-    endpoints: Iterable[Hashable],
-    name: str,
-    listeners: object,
-) -> ManagerPlan:
-    """Settings, checked.
-
-    Raises:
-        TypeError, ValueError: an argument is of the wrong type or out of range.
-    """
-    if not callable(connect):
-        raise TypeError(f"connect must be a function that makes a connection, got {connect!r}")
-    if recovery is not None and not isinstance(recovery, Recovery):
-        raise TypeError(f"recovery must be a Recovery, such as Recovery(relogin=client.sign_in), got {recovery!r}")
-    interval = optional_seconds("heartbeat", heartbeat, above=True)
-    if interval is not None and probe is None:
-        raise ValueError(f"heartbeat needs a probe, a function of the connection, got {heartbeat!r} without one")
-    hears = checked_listeners(listeners)
-    for listener in hears:
-        checked_hook(listener)
-    return ManagerPlan(
-        connect,
-        _hook("close", close),
-        _hook("probe", probe),
-        link_plan(on, backoff=backoff, attempts=attempts, stable_after=stable_after, throttle=throttle),
-        None if connect_timeout is None else seconds("connect_timeout", connect_timeout, above=True),
-        interval,
-        whole("misses", misses, least=2),
-        recovery,
-        _endpoints(endpoints),
-        checked_name(name),
-        hears,
-    )
-
-
 def checked_hook(listener: object) -> None:
     """Refuses what cannot hear events.
 
@@ -141,13 +117,46 @@ def checked_hook(listener: object) -> None:
         raise TypeError(f"a listener must be a plain function of an event, which nobody awaits, got {listener!r}")
 
 
-def _hook(name: str, hook: object) -> Callable[..., object] | None:
-    if hook is not None and not callable(hook):
-        raise TypeError(f"{name} must be a function of the connection, got {hook!r}")
-    return hook
+def checked_function(name: str, function: object, what: str) -> Callable[..., object]:
+    """A function that the user gave.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(f"{name} must be a function {what}, got {function!r}")
+    return function
 
 
-def _endpoints(endpoints: Iterable[Hashable]) -> tuple[Hashable, ...]:
+def checked_recovery(recovery: object) -> Recovery | None:
+    """Handlers, or None.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if recovery is not None and not isinstance(recovery, Recovery):
+        raise TypeError(f"recovery must be a Recovery, such as Recovery(relogin=client.sign_in), got {recovery!r}")
+    return recovery
+
+
+def checked_heartbeat(heartbeat: Duration | None, probe: object) -> float | None:
+    """The interval of heartbeats, seconds, or None.
+
+    Raises:
+        TypeError, ValueError: it is no duration, or there is no probe.
+    """
+    interval = optional_seconds("heartbeat", heartbeat, above=True)
+    if interval is not None and probe is None:
+        raise ValueError(f"heartbeat needs a probe, a function of the connection, got {heartbeat!r} without one")
+    return interval
+
+
+def checked_endpoints(endpoints: Iterable[Hashable]) -> tuple[Hashable, ...]:
+    """Where to dial.
+
+    Raises:
+        TypeError, ValueError: it is one text, or one is named twice.
+    """
     if isinstance(endpoints, (str, bytes)):
         raise TypeError(f"endpoints must be a list of what connect understands, got the text {endpoints!r}")
     given = tuple(endpoints)

@@ -16,7 +16,8 @@ from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.waiters import await_woken
 from resilient.net.crew import Crew, Latch, Member, crew
 from resilient.net.jobs import Job
-from resilient.net.manager_plan import CLOSE_TIMEOUT
+from resilient.net.manager_plan import CLOSE_TIMEOUT, ManagerPlan
+from resilient.net.recovery_part import RecoveryPart
 from resilient.net.steward import Steward
 from resilient.policies.recovery import Recovery
 
@@ -26,11 +27,14 @@ C = TypeVar("C")
 
 
 class Tasks(Generic[C]):
-    """The driver and the jobs of one manager, as tasks."""
+    """The driver and the jobs of one manager, as tasks.
 
-    steward: Steward[C]
+    Args:
+        plan: the settings.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, plan: ManagerPlan) -> None:
+        self.steward: Steward[C] = Steward(plan, self)
         self.crew: Crew | None = None
         self.loop: object = None
         self.over = Latch()
@@ -66,7 +70,11 @@ class Tasks(Generic[C]):
         return self._start(partial(self._dial, job), "dial")
 
     def recover(self, job: Job) -> Member:
-        return self._start(partial(self._recover, job), "recovery")
+        recovery = self.steward.plan.recovery
+        assert recovery is not None  # the steward has looked
+        part = RecoveryPart(recovery.flight, self.steward.clock, job.ends_at)
+        part.stop = self._start(partial(self._recover, recovery, part, job), "recovery").cancel
+        return part
 
     def probe(self, job: Job, conn: C) -> Member:
         return self._start(partial(self._probe, job, conn), "probe")
@@ -135,25 +143,23 @@ class Tasks(Generic[C]):
             for unwanted in made:
                 steward.doom(unwanted)
 
-    async def _recover(self, job: Job) -> None:
-        recovery = self.steward.plan.recovery
-        assert recovery is not None  # the steward has looked
-        assert job.action is not None  # likewise
-        handler, flight, failure = recovery.handler(job.action), recovery.flight, None
-        assert handler is not None  # likewise
+    async def _recover(self, recovery: Recovery, part: RecoveryPart, job: Job) -> None:
+        assert job.action is not None  # it is a recovery
+        handler, failure = recovery.handler(job.action), None
+        assert handler is not None  # the steward has looked
         self.steward.begins(job)
         try:
             while True:
                 waiter = current_backend().waiter()
-                part = flight.ask(job.born, waiter.wake)
-                if part is Part.LEAD:
-                    await self._lead(recovery, handler)
-                if part is not Part.JOIN:
+                asked = part.ask(job.born, waiter.wake)
+                if asked is Part.LEAD:
+                    await self._lead(recovery, part, handler)
+                if asked is not Part.JOIN:
                     break
                 try:
                     await waiter.wait()
                 finally:
-                    flight.leave(waiter.wake)
+                    recovery.flight.leave(waiter.wake)
         except Exception as error:
             failure = error
         except BaseException as error:
@@ -166,7 +172,7 @@ class Tasks(Generic[C]):
         finally:
             del failure  # likewise
 
-    async def _lead(self, recovery: Recovery, handler: Callable[[], object]) -> None:
+    async def _lead(self, recovery: Recovery, part: RecoveryPart, handler: Callable[[], object]) -> None:
         clock, flight, ended_at = self.steward.clock, recovery.flight, None
         unmark = flight.lead()
         try:
@@ -181,7 +187,7 @@ class Tasks(Generic[C]):
             ended_at = clock.now()
         finally:
             unmark()
-            flight.finish(ended_at)
+            part.finish(ended_at)
 
     async def _probe(self, job: Job, conn: C) -> None:
         probe, failure = self.steward.plan.probe, None

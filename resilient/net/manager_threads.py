@@ -14,7 +14,8 @@ from resilient.core.flight import Part
 from resilient.drivers.clock import SYSTEM, Clock, is_virtual
 from resilient.drivers.waiters import ThreadWaiter
 from resilient.net.jobs import Job, Member
-from resilient.net.manager_plan import CLOSE_TIMEOUT
+from resilient.net.manager_plan import CLOSE_TIMEOUT, ManagerPlan
+from resilient.net.recovery_part import RecoveryPart
 from resilient.net.steward import Steward
 from resilient.policies.recovery import Recovery
 
@@ -23,7 +24,8 @@ __all__ = ["MOST_HANGING", "Threads", "hold", "plain"]
 C = TypeVar("C")
 T = TypeVar("T")
 
-# Dials that took too long cannot be stopped: from so many on that still hang, the next ones fail instead.
+# Dials that took too long cannot be stopped: from so many on that still hang, the next ones fail instead. So do
+# recoveries.
 MOST_HANGING = 8
 
 
@@ -38,16 +40,19 @@ LEFT = _Left()
 
 
 class Threads(Generic[C]):
-    """The driver and the jobs of one manager, as daemon threads."""
+    """The driver and the jobs of one manager, as daemon threads.
 
-    steward: Steward[C]
+    Args:
+        plan: the settings.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, plan: ManagerPlan) -> None:
+        self.steward: Steward[C] = Steward(plan, self)
         self._lock = Lock()
         self._driver: Thread | None = None
         self._ending: set[Thread] = set()
         self._telling = False
-        self._dials = 0
+        self._under_way = {"dial": 0, "recovery": 0}  # threads, those left behind too
 
     @property
     def started(self) -> bool:
@@ -72,14 +77,15 @@ class Threads(Generic[C]):
             thread.join(max(0.0, until - monotonic()))
 
     def dial(self, job: Job) -> Member:
-        with self._lock:
-            hanging, self._dials = self._dials >= MOST_HANGING, self._dials + 1
-        self._start(partial(self._hung if hanging else self._dial, job), "dial")
+        self._start_limited(self._dial, job, "dial")
         return LEFT
 
     def recover(self, job: Job) -> Member:
-        self._start(partial(self._recover, job), "recovery")
-        return LEFT
+        recovery = self.steward.plan.recovery
+        assert recovery is not None  # the steward has looked
+        part = RecoveryPart(recovery.flight, self.steward.clock, job.ends_at)
+        self._start_limited(partial(self._recover, recovery, part), job, "recovery")
+        return part
 
     def probe(self, job: Job, conn: C) -> Member:
         self._start(partial(self._probe, job, conn), "probe")
@@ -115,6 +121,27 @@ class Threads(Generic[C]):
         with self._lock:
             self._ending.add(thread)
         thread.start()
+
+    def _start_limited(self, work: Callable[[Job], None], job: Job, what: str) -> None:
+        with self._lock:
+            hanging = self._under_way[what] >= MOST_HANGING
+            self._under_way[what] += 1
+
+        def run() -> None:
+            try:
+                if hanging:
+                    self._refuse(job, what)
+                else:
+                    work(job)
+            finally:
+                with self._lock:
+                    self._under_way[what] -= 1
+
+        self._start(run, what)
+
+    def _refuse(self, job: Job, what: str) -> None:
+        hang = f"{MOST_HANGING} earlier calls for a {what} still hang: the function must heed current_deadline()"
+        self.steward.overran(job, RuntimeError(hang))
 
     def _drive(self) -> None:
         steward = self.steward
@@ -166,34 +193,27 @@ class Threads(Generic[C]):
             if steward.opened(job, conn):
                 made.clear()
         finally:
-            with self._lock:
-                self._dials -= 1
             for unwanted in made:  # by this thread: it may have been left behind long ago
                 if plan.close is not None:
                     self._discard(unwanted)
 
-    def _hung(self, job: Job) -> None:
-        with self._lock:
-            self._dials -= 1
-        error = RuntimeError(f"{MOST_HANGING} earlier calls of connect still hang: it must heed current_deadline()")
-        self.steward.dial_failed(job, error, cut_off=True)
-
-    def _recover(self, job: Job) -> None:
-        recovery = self.steward.plan.recovery
-        assert recovery is not None  # the steward has looked
-        assert job.action is not None  # likewise
-        handler, flight, failure = recovery.handler(job.action), recovery.flight, None
-        assert handler is not None  # likewise
+    def _recover(self, recovery: Recovery, part: RecoveryPart, job: Job) -> None:
+        assert job.action is not None  # it is a recovery
+        handler, failure = recovery.handler(job.action), None
+        assert handler is not None  # the steward has looked
         self.steward.begins(job)
         try:
-            while True:
+            while not part.left:
                 waiter = ThreadWaiter()
-                part = flight.ask(job.born, waiter.wake)
-                if part is Part.LEAD:
-                    self._lead(recovery, handler)
-                if part is not Part.JOIN:
+                part.stop = waiter.wake
+                asked = part.ask(job.born, waiter.wake)
+                if asked is Part.LEAD:
+                    self._lead(recovery, part, waiter, handler)
+                if asked is not Part.JOIN:
                     break
-                waiter.wait(SYSTEM, None)
+                if not part.left:  # else nobody would wake it again
+                    waiter.wait(SYSTEM, None)
+                recovery.flight.leave(waiter.wake)
         except Exception as error:
             failure = error
         except BaseException:
@@ -206,13 +226,19 @@ class Threads(Generic[C]):
         finally:
             del failure  # a frame that holds the error it raised is a cycle
 
-    def _lead(self, recovery: Recovery, handler: Callable[[], object]) -> None:
+    def _lead(
+        self, recovery: Recovery, part: RecoveryPart, waiter: ThreadWaiter, handler: Callable[[], object]
+    ) -> None:
         clock, flight, ended_at = self.steward.clock, recovery.flight, None
         unmark = flight.lead()
         try:
             wait = flight.hold(clock.now())
             if wait:
-                clock.sleep(wait)
+                if is_virtual(clock):
+                    clock.record(wait)
+                waiter.wait(clock, wait)
+            if part.left:
+                return
             try:
                 plain(handler())
             except Exception:
@@ -221,7 +247,7 @@ class Threads(Generic[C]):
             ended_at = clock.now()
         finally:
             unmark()
-            flight.finish(ended_at)
+            part.finish(ended_at)
 
     def _probe(self, job: Job, conn: C) -> None:
         probe, failure = self.steward.plan.probe, None

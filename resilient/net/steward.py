@@ -44,9 +44,16 @@ class Steward(Facts[C]):
     def begins(self, job: Job) -> None:
         """A job begins, in this context."""
         INSIDE.set((self, job))
-        limit = self.plan.connect_timeout
         # The deadline of whoever entered the manager is not the connection's.
-        DEADLINE.set(self.clock.now() + limit if job.dials and limit is not None else None)
+        DEADLINE.set(None if job.ends_at == math.inf else job.ends_at)
+
+    def overran(self, job: Job, error: Exception) -> None:
+        """A dial or a recovery took too long, or cannot even begin."""
+        if job.action is None:
+            self.dial_failed(job, error, cut_off=True)  # its connection is history: the driver cancels it
+        else:
+            job.cancel()
+            self.recovered(job, error)
 
     @property
     def within(self) -> bool:
@@ -107,30 +114,34 @@ class Steward(Facts[C]):
         return None
 
     def _connecting(self, now: float) -> Act | Pause:
-        job, limit = self._job, self.plan.connect_timeout
-        if job is None:
-            job = self._job = Job(self._link.generation, math.inf if limit is None else now + limit)
-            job.dials = True
-            if self._endpoints is not None:
-                self._endpoint = job.endpoint = self._endpoints.best()
-            if self.plan.recovery is not None:
-                job.born = self.plan.recovery.flight.generation
-                self._born = job.born
-            return partial(self._launch, self._hands.dial, job)
-        if now >= job.ends_at:
-            return partial(self._give_up, job)
-        return Pause(None if limit is None else job.ends_at - now)
+        if self._job is not None:
+            return self._awaited(self._job, now)
+        job = self._job = Job(self._link.generation, self._limit(now))
+        if self._endpoints is not None:
+            self._endpoint = job.endpoint = self._endpoints.best()
+        if self.plan.recovery is not None:
+            job.born = self.plan.recovery.flight.generation
+            self._born = job.born
+        return partial(self._launch, self._hands.dial, job)
+
+    def _limit(self, begins_at: float) -> float:
+        """When what begins then is given up."""
+        limit = self.plan.connect_timeout
+        return math.inf if limit is None else begins_at + limit
+
+    def _awaited(self, job: Job, now: float) -> Act | Pause:
+        """A dial or a recovery is under way."""
+        if now < job.ends_at:
+            return Pause(None if job.ends_at == math.inf else job.ends_at - now)
+        assert self.plan.connect_timeout is not None  # else it would never end
+        return partial(self.overran, job, AttemptTimeout(self.plan.connect_timeout))
 
     def _launch(self, hand: Callable[[Job], Member], job: Job) -> None:
         job.member = hand(job)
 
-    def _give_up(self, job: Job) -> None:
-        assert self.plan.connect_timeout is not None  # else it would never end
-        self.dial_failed(job, AttemptTimeout(self.plan.connect_timeout), cut_off=True)
-
     def _backing_off(self, now: float) -> Act | Pause:
         if self._job is not None:  # it recovers
-            return Pause()
+            return self._awaited(self._job, now)
         if now < self._until and isinstance(self._step, Wait):
             return Pause(self._until - now, passes=True)
         if isinstance(self._step, Wait):
@@ -140,13 +151,13 @@ class Steward(Facts[C]):
             return Pause(step.seconds) if isinstance(step, Wait) else self._connecting(now)
         self._step = None
         recovery = self.plan.recovery
-        job = self._job = Job(step.generation, action=step.action)
         if recovery is None or recovery.handler(step.action) is None:
-            self._job = None
             if self._endpoints is None or step.action is not Action.ROTATE_PROXY:  # else the next endpoint is the way
                 self.story.unrecovered(now, step.action)
             self._took(self._link.recovered(step.generation, now), "")
             return self._connecting(now)
+        # Its handler, or that of whoever recovers already, begins when the throttle allows.
+        job = self._job = Job(step.generation, self._limit(now + recovery.flight.hold(now)), step.action)
         job.born = self._born
         self._recoveries += 1
         self.story.recovering(now, step.action)

@@ -1,4 +1,4 @@
-"""What supervisors of tasks and of threads share: each loop's record, its events, its numbers.
+"""What supervisors of tasks and of threads share: settings, each loop's record, its events, its numbers.
 
 Whoever runs a loop tells its record when it begins and how it ends, and does what the record says.
 """
@@ -9,18 +9,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
+from resilient.core.backoff import Backoff
+from resilient.core.duration import Duration
 from resilient.core.events import Event, GaveUp, Panic, TimedOut, Waiting
 from resilient.core.naming import is_named
-from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Restarts, Step
+from resilient.core.restarts import Ended, Escalate, Intensity, Restart, RestartPlan, Restarts, Step
 from resilient.drivers.clock import CLOCK
 from resilient.errors import PolicyTimeout, ResilientError
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import ERROR, INFO, WARNING
 from resilient.policies.catch import NATIVE_PANICS
+from resilient.policies.gate import checked_listeners, checked_name
 
-__all__ = ["Loop", "Loops", "StillRunning", "SupervisorStats", "TooManyRestarts", "is_panic"]
+__all__ = [
+    "Loop", "Loops", "RestartSettings", "StillRunning", "Supervising", "SupervisorStats", "TooManyRestarts", "is_panic",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +72,17 @@ class SupervisorStats:
     restarts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     panics: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     late: tuple[str, ...] = ()
+
+
+class RestartSettings(TypedDict, total=False):
+    """How one loop is started again: what :class:`~resilient.core.restarts.RestartPlan` is made from."""
+
+    backoff: Backoff
+    intensity: Intensity | None
+    stable_after: Duration
+    permanent: bool
+    temporary: bool
+    stop_timeout: Duration
 
 
 R = TypeVar("R")
@@ -225,6 +241,57 @@ class Loops(Generic[F, R]):
             panics=_numbers((loop.name, loop.panics) for loop in loops if loop.panics),
             late=tuple(loop.name for loop in loops if loop.late),
         )
+
+
+class Supervising(Generic[F, R]):
+    """The side of a supervisor that is the same for tasks and for threads.
+
+    Args:
+        name: for errors.
+        listeners: functions of an event, for all loops.
+    """
+
+    def __init__(self, name: str, listeners: Iterable[Listener] | Listener) -> None:
+        self.name = checked_name(name)
+        self._loops: Loops[F, R] = Loops(checked_listeners(listeners))
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._failure_told = False  # to somebody who waited
+        self._used = False
+
+    @property
+    def _runs(self) -> bool:
+        """Whether it is entered."""
+        raise NotImplementedError
+
+    def stats(self) -> SupervisorStats:
+        """The present numbers."""
+        return self._loops.stats()
+
+    def _begin(self) -> None:
+        """It is entered, for the first time or again."""
+        if self._runs:
+            raise RuntimeError(f"{self.name} runs already: it may be used again, but not twice at once")
+        if self._used:
+            self._loops.renew()
+        self._used, self._stopping, self._failure_told = True, False, False
+
+    def _enrol(self, name: str, fn: F, plan: RestartPlan) -> Loop[F, R]:
+        """Another loop, which is yet to be started."""
+        if self._runs and self._stopping:
+            raise RuntimeError(f"{self.name} is stopping: no loop can be added, got {name!r}")
+        return self._loops.add(name, fn, plan)
+
+    def _raise_failure(self) -> None:
+        """The error of the loop that died too often, if one did."""
+        failure = self._failure
+        if failure is None:
+            return
+        self._failure_told = True
+        try:
+            raise failure
+        finally:
+            del failure  # a frame that holds the error it raised is a cycle
 
 
 def is_panic(error: BaseException) -> bool:

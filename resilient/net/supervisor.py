@@ -5,32 +5,18 @@ The terms are Erlang/OTP's: restart intensity, escalation; permanent, transient 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
-from resilient.core.backoff import Backoff
-from resilient.core.duration import Duration
-from resilient.core.failures import BACKOFF
-from resilient.core.restarts import (
-    INTENSITY,
-    STABLE_AFTER,
-    STOP_TIMEOUT,
-    Ended,
-    Escalate,
-    Intensity,
-    Restart,
-    RestartPlan,
-    Step,
-)
+from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.kind import Kind, kind_of
 from resilient.net.crew import Crew, Latch, Member, crew
-from resilient.net.supervision import Loop, Loops, SupervisorStats, is_panic
+from resilient.net.supervision import Loop, RestartSettings, Supervising, is_panic
 from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_listeners, checked_name
 
 __all__ = ["Supervisor"]
 
@@ -51,7 +37,7 @@ class _Runner:
         self.member: Member | None = None
 
 
-class Supervisor:
+class Supervisor(Supervising[AsyncLoop, _Runner]):
     """Runs loops in the background of an ``async with`` block, and starts them again when they die.
 
     A loop that returns is done (*transient*), unless it is *permanent*; one that raises is reported as a
@@ -72,53 +58,20 @@ class Supervisor:
     Source: "Supervisor Behaviour", OTP Design Principles, Erlang/OTP.
     """
 
-    def __init__(self, *, name: str = "supervisor", listeners: tuple[Listener, ...] = ()) -> None:
-        self.name = checked_name(name)
-        self._loops: Loops[AsyncLoop, _Runner] = Loops(checked_listeners(listeners))
+    def __init__(self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = ()) -> None:
+        super().__init__(name, listeners)
         self._crew: Crew | None = None
-        self._stopping = False
         self._over = Latch()
-        self._failure: BaseException | None = None
-        self._failure_told = False  # to somebody who waited
-        self._used = False
+
+    @property
+    def _runs(self) -> bool:
+        return self._crew is not None
 
     @overload
-    def add(
-        self,
-        name: str,
-        fn: F,
-        *,
-        backoff: Backoff = ...,
-        intensity: Intensity | None = ...,
-        permanent: bool = ...,
-        temporary: bool = ...,
-        stable_after: Duration = ...,
-        stop_timeout: Duration = ...,
-    ) -> F: ...
+    def add(self, name: str, fn: F, **settings: Unpack[RestartSettings]) -> F: ...
     @overload
-    def add(
-        self,
-        name: str,
-        *,
-        backoff: Backoff = ...,
-        intensity: Intensity | None = ...,
-        permanent: bool = ...,
-        temporary: bool = ...,
-        stable_after: Duration = ...,
-        stop_timeout: Duration = ...,
-    ) -> Callable[[F], F]: ...
-    def add(
-        self,
-        name: str,
-        fn: Any = None,
-        *,
-        backoff: Backoff = BACKOFF,
-        intensity: Intensity | None = INTENSITY,
-        permanent: bool = False,
-        temporary: bool = False,
-        stable_after: Duration = STABLE_AFTER,
-        stop_timeout: Duration = STOP_TIMEOUT,
-    ) -> Any:
+    def add(self, name: str, **settings: Unpack[RestartSettings]) -> Callable[[F], F]: ...
+    def add(self, name: str, fn: Any = None, **settings: Unpack[RestartSettings]) -> Any:
         """Adds a loop: it starts with the block, or at once within it.
 
         Without ``fn`` this is a decorator: ``@supervisor.add("beat")``.
@@ -126,36 +79,31 @@ class Supervisor:
         Args:
             name: of the loop, for events and numbers.
             fn: an async function without arguments.
-            backoff: the waits before restarts.
-            intensity: most restarts within so many seconds, such as ``(10, 300)``; None: no limit.
+            backoff: the waits before restarts: 0.1, 0.2, 0.4 ... 300 s by default.
+            intensity: most restarts within so many seconds, ``(10, 300)`` by default; None: no limit.
             permanent: whether it is started again when it returned, too.
             temporary: whether it is never started again.
-            stable_after: uptime that resets the backoff, seconds, > 0.
-            stop_timeout: how long the others wait for its end before they are stopped as well, seconds, > 0.
+            stable_after: uptime that resets the backoff, seconds, > 0; 10 by default.
+            stop_timeout: how long the others wait for its end before they are stopped as well, seconds, > 0; 5 by
+                default.
 
         Raises:
             TypeError: an argument is of another type.
             ValueError: it is outside its range, or the name is taken.
             RuntimeError: the supervisor is stopping.
         """
-        plan = RestartPlan(backoff, intensity, stable_after, permanent, temporary, stop_timeout)
+        plan = RestartPlan(**settings)
         if fn is None:
             return partial(self._added, name, plan)
         return self._added(name, plan, fn)
 
     def _added(self, name: str, plan: RestartPlan, fn: F) -> F:
-        if self._crew is not None and self._stopping:
-            raise RuntimeError(f"{self.name} is stopping: no loop can be added, got {name!r}")
         if kind_of(fn) not in (Kind.ASYNC, Kind.EITHER):
             raise TypeError(f"fn must be an async function, got {fn!r}; net.sync.Supervisor runs others, in threads")
-        loop = self._loops.add(name, fn, plan)
+        loop = self._enrol(name, fn, plan)
         if self._crew is not None:
             self._start(self._crew, loop)
         return fn
-
-    def stats(self) -> SupervisorStats:
-        """The present numbers."""
-        return self._loops.stats()
 
     async def wait(self) -> None:
         """Waits until every loop is done; raises the error of one that died too often, when all are stopped."""
@@ -174,12 +122,8 @@ class Supervisor:
             await self.wait()
 
     async def __aenter__(self) -> Supervisor:
-        if self._crew is not None:
-            raise RuntimeError(f"{self.name} runs already: it may be used again, but not twice at once")
-        if self._used:
-            self._loops.renew()
-        self._used, self._stopping, self._over = True, False, Latch()
-        self._failure_told = False
+        self._begin()
+        self._over = Latch()
         opened = crew()
         await opened.open()
         self._crew = opened
@@ -313,13 +257,3 @@ class Supervisor:
         if not loop.over:
             loop.left_behind()
         return loop.over
-
-    def _raise_failure(self) -> None:
-        failure = self._failure
-        if failure is None:
-            return
-        self._failure_told = True
-        try:
-            raise failure
-        finally:
-            del failure  # likewise

@@ -6,32 +6,19 @@ The terms are Erlang/OTP's: restart intensity, escalation; permanent, transient 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
-from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds
-from resilient.core.failures import BACKOFF
-from resilient.core.restarts import (
-    INTENSITY,
-    STABLE_AFTER,
-    STOP_TIMEOUT,
-    Ended,
-    Escalate,
-    Intensity,
-    Restart,
-    RestartPlan,
-    Step,
-)
+from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.kind import Kind, kind_of
 from resilient.net.stop_signal import StopSignal
-from resilient.net.supervision import Loop, Loops, SupervisorStats, is_panic
+from resilient.net.supervision import Loop, RestartSettings, Supervising, is_panic
 from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_listeners, checked_name
 
 __all__ = ["Supervisor"]
 
@@ -51,7 +38,7 @@ class _Runner:
         self.thread = threading.Thread(target=context.run, args=(live,), name=name, daemon=True)
 
 
-class Supervisor:
+class Supervisor(Supervising[ThreadLoop, _Runner]):
     """Runs loops in threads behind a ``with`` block, and starts them again when they die.
 
     As :class:`resilient.net.Supervisor`, with these differences. A loop is given a :class:`StopSignal`: no thread can
@@ -69,54 +56,21 @@ class Supervisor:
     Source: "Supervisor Behaviour", OTP Design Principles, Erlang/OTP.
     """
 
-    def __init__(self, *, name: str = "supervisor", listeners: tuple[Listener, ...] = ()) -> None:
-        self.name = checked_name(name)
-        self._loops: Loops[ThreadLoop, _Runner] = Loops(checked_listeners(listeners))
+    def __init__(self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = ()) -> None:
+        super().__init__(name, listeners)
         self._lock = threading.Lock()
         self._context: Context | None = None  # while it runs
-        self._stopping = False
         self._over = threading.Event()
-        self._failure: BaseException | None = None
-        self._failure_told = False  # to somebody who waited
-        self._used = False
+
+    @property
+    def _runs(self) -> bool:
+        return self._context is not None
 
     @overload
-    def add(
-        self,
-        name: str,
-        fn: F,
-        *,
-        backoff: Backoff = ...,
-        intensity: Intensity | None = ...,
-        permanent: bool = ...,
-        temporary: bool = ...,
-        stable_after: Duration = ...,
-        stop_timeout: Duration = ...,
-    ) -> F: ...
+    def add(self, name: str, fn: F, **settings: Unpack[RestartSettings]) -> F: ...
     @overload
-    def add(
-        self,
-        name: str,
-        *,
-        backoff: Backoff = ...,
-        intensity: Intensity | None = ...,
-        permanent: bool = ...,
-        temporary: bool = ...,
-        stable_after: Duration = ...,
-        stop_timeout: Duration = ...,
-    ) -> Callable[[F], F]: ...
-    def add(
-        self,
-        name: str,
-        fn: Any = None,
-        *,
-        backoff: Backoff = BACKOFF,
-        intensity: Intensity | None = INTENSITY,
-        permanent: bool = False,
-        temporary: bool = False,
-        stable_after: Duration = STABLE_AFTER,
-        stop_timeout: Duration = STOP_TIMEOUT,
-    ) -> Any:
+    def add(self, name: str, **settings: Unpack[RestartSettings]) -> Callable[[F], F]: ...
+    def add(self, name: str, fn: Any = None, **settings: Unpack[RestartSettings]) -> Any:
         """Adds a loop: it starts with the block, or at once within it. Any thread may.
 
         Without ``fn`` this is a decorator: ``@supervisor.add("beat")``.
@@ -124,19 +78,19 @@ class Supervisor:
         Args:
             name: of the loop and its thread, for events and numbers.
             fn: a function of a :class:`StopSignal`.
-            backoff: the waits before restarts.
-            intensity: most restarts within so many seconds, such as ``(10, 300)``; None: no limit.
+            backoff: the waits before restarts: 0.1, 0.2, 0.4 ... 300 s by default.
+            intensity: most restarts within so many seconds, ``(10, 300)`` by default; None: no limit.
             permanent: whether it is started again when it returned, too.
             temporary: whether it is never started again.
-            stable_after: uptime that resets the backoff, seconds, > 0.
-            stop_timeout: after which it is left behind, seconds, > 0.
+            stable_after: uptime that resets the backoff, seconds, > 0; 10 by default.
+            stop_timeout: after which it is left behind, seconds, > 0; 5 by default.
 
         Raises:
             TypeError: an argument is of another type.
             ValueError: it is outside its range, or the name is taken.
             RuntimeError: the supervisor is stopping.
         """
-        plan = RestartPlan(backoff, intensity, stable_after, permanent, temporary, stop_timeout)
+        plan = RestartPlan(**settings)
         if fn is None:
             return partial(self._added, name, plan)
         return self._added(name, plan, fn)
@@ -145,17 +99,10 @@ class Supervisor:
         if kind_of(fn) not in (Kind.SYNC, Kind.EITHER):
             raise TypeError(f"fn must be a plain function of a StopSignal, got {fn!r}; net.Supervisor runs async ones")
         with self._lock:  # nothing of the user's runs under it
-            running = self._context is not None
-            if running and self._stopping:
-                raise RuntimeError(f"{self.name} is stopping: no loop can be added, got {name!r}")
-            loop = self._loops.add(name, fn, plan)
-            if running:
+            loop = self._enrol(name, fn, plan)
+            if self._runs:
                 self._start(loop)
         return fn
-
-    def stats(self) -> SupervisorStats:
-        """The present numbers."""
-        return self._loops.stats()
 
     def wait(self, timeout: Duration | None = None) -> bool:
         """Blocks until every loop is done; raises the error of one that died too often, when all are stopped.
@@ -193,11 +140,7 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         with self._lock:
-            if self._context is not None:
-                raise RuntimeError(f"{self.name} runs already: it may be used again, but not twice at once")
-            if self._used:
-                self._loops.renew()
-            self._used, self._stopping, self._failure_told = True, False, False
+            self._begin()
             self._over.clear()
             self._context = copy_context()
         try:
@@ -334,13 +277,3 @@ class Supervisor:
             raise RuntimeError(f"{self.name} does not run: enter it first, by with")
         if self._own_loop() is not None:
             raise RuntimeError(f"{self.name} cannot be waited for by one of its own loops: it would wait for itself")
-
-    def _raise_failure(self) -> None:
-        failure = self._failure
-        if failure is None:
-            return
-        self._failure_told = True
-        try:
-            raise failure
-        finally:
-            del failure  # likewise

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from resilient.core.frames import BEAT, FrameReader
-from resilient.net.framed import BATCH, Post
+from resilient.core.outbox import Batch
+from resilient.net.framed import BATCH
+from resilient.net.post import Post
+from resilient.net.sockets import pipe_is_empty, read_buffer, tuned
 
-__all__ = ["Owner", "Wire", "pipe_is_empty", "tuned"]
+__all__ = ["Owner", "Wire"]
 
 
 class Owner(Protocol):
     """Whose connection it is."""
 
-    def came(self, frames: list[bytes]) -> bool:
+    def deliver(self, frames: list[bytes], /) -> bool:
         """Frames came; whether there is room for more."""
         ...
 
@@ -30,7 +32,7 @@ class Owner(Protocol):
         ...
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.BufferedProtocol):
     """Bytes to frames and back, on one connection.
 
     Args:
@@ -42,14 +44,18 @@ class Wire(asyncio.Protocol):
     Attributes:
         over: done when the connection has ended.
         open: whether frames may be sent.
+        full: whether they have to wait, as the transport has enough.
+        write: gives bytes to the transport, if it is open.
         reads: whether it reads, or waits for the owner's room.
         parted: whether the other side has ended its stream.
         quiet: whether nothing was heard since this was last set.
     """
 
+    write: Callable[[bytes | memoryview], object]
+
     def __init__(self, owner: Owner, post: Post, max_frame: int, *, beats: bool) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.open = False
+        self.open = self.full = False
         self.reads = True
         self.parted = False
         self.quiet = True
@@ -57,13 +63,12 @@ class Wire(asyncio.Protocol):
         self._post = post
         self._beats = beats
         self._reader = FrameReader(max_frame)
+        self._buffer = read_buffer()
         self._transport: asyncio.Transport | None = None
-        self._full = False
-        self._rest: memoryview | None = None
-        self._rest_number = 0
+        self._large: Batch | None = None  # one frame, being handed over in slices
+        self._rest = memoryview(b"")  # of it
         self._beat_due = False
-        self._last = 0  # number of the latest frame handed over
-        self._asked: deque[int] = deque()  # what it was at each beat that is not answered yet
+        self._asked: deque[int] = deque()  # number of the frame before each beat that is not answered yet
         self._sign: asyncio.Future[None] | None = None
         self._error: Exception | None = None
 
@@ -72,16 +77,20 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         tuned(transport)
+        self.write = self._transport.write
         self.open = True
 
-    def data_received(self, data: bytes) -> None:
-        frames = self._reader.feed(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        frames = self._reader.feed(self._buffer[:nbytes])
         if self._beats:
             self._alive()
             if b"" in frames:
                 self._answered(frames.count(b""))
                 frames = [frame for frame in frames if frame]
-        if frames and not self._owner.came(frames):
+        if frames and not self._owner.deliver(frames):
             self._stop_reading()
         if self._reader.refused is not None:
             self.abort(self._reader.refused)
@@ -107,10 +116,10 @@ class Wire(asyncio.Protocol):
             del error, exc  # a frame that holds the error is a cycle
 
     def pause_writing(self) -> None:
-        self._full = True
+        self.full = True
 
     def resume_writing(self) -> None:
-        self._full = False
+        self.full = False
         if self._beats:
             self._alive()  # somebody takes what we send
         # Not now: asyncio (3.11) tells of the end twice if what is written within this fails.
@@ -120,20 +129,22 @@ class Wire(asyncio.Protocol):
 
     def pump(self) -> None:
         """Hands over what waits, as far as the transport takes it."""
-        while self.open and not self._full:
-            begin = b"" if self._rest is not None else self._beat()
-            if self._rest is not None:
-                self._hand_over_slice()
-                continue
-            batch, large, last = self._post.next_batch(begin)
-            self._last = last or self._last
-            if large is not None:
-                self._rest_number, wire = large
-                self._rest = memoryview(wire)
-            if batch:
-                self._write(batch)
-            if large is None and len(batch) < BATCH:
-                return
+        while self.open and not self.full:
+            if self._large is not None:
+                self._hand_over_slice(self._large)
+            elif self._beat_due:
+                self._beat()
+            else:
+                batch = self._post.next_batch()
+                if batch is None:
+                    return
+                frames = batch.frames
+                if batch.size > BATCH:
+                    self._large, self._rest = batch, memoryview(frames[0])
+                else:
+                    self.write(frames[0] if len(frames) == 1 else b"".join(frames))
+                if self._post.drained:
+                    return
 
     def resume_reading(self) -> None:
         """There is room again."""
@@ -146,8 +157,8 @@ class Wire(asyncio.Protocol):
         if not self.reads:  # what it says is waiting for us
             return
         self._beat_due = True
-        if self.open and not self._full and self._rest is None:
-            self._write(self._beat())
+        if self.open and not self.full and self._large is None:
+            self._beat()
         self._sign = asyncio.get_running_loop().create_future()
         try:
             await self._sign
@@ -179,31 +190,23 @@ class Wire(asyncio.Protocol):
 
     def measure(self) -> None:
         """Finds out whether the other side has taken all that was handed over, where the system can tell."""
-        if self._transport is not None and self._rest is None and pipe_is_empty(self._transport):
+        if self._transport is not None and self._large is None and pipe_is_empty(self._transport):
             self._post.flushed()
 
     # Inside.
 
-    def _write(self, data: bytes | memoryview) -> None:
-        assert self._transport is not None  # it is open
-        self._transport.write(data)
-
-    def _hand_over_slice(self) -> None:
-        assert self._rest is not None  # the caller has looked
+    def _hand_over_slice(self, batch: Batch) -> None:
         piece, self._rest = self._rest[:BATCH], self._rest[BATCH:]
         if not self._rest:
-            self._rest = None
-            if not self._post.written(self._rest_number):
+            self._large = None
+            if not self._post.written(batch):
                 return
-            self._last = self._rest_number
-        self._write(piece)
+        self.write(piece)
 
-    def _beat(self) -> bytes:
-        if not self._beat_due:
-            return b""
+    def _beat(self) -> None:
         self._beat_due = False
-        self._asked.append(self._last)
-        return BEAT
+        self._asked.append(self._post.last)
+        self.write(BEAT)
 
     def _answered(self, beats: int) -> None:
         """Streams keep their order: what answers a beat has read all that was sent before it."""
@@ -227,37 +230,3 @@ class Wire(asyncio.Protocol):
             self.reads = False
             self._transport.pause_reading()
             self._settle()
-
-
-def tuned(transport: asyncio.BaseTransport) -> None:
-    """Sets up a TCP connection; a Unix socket has no need of it.
-
-    The kernel is to find peers that are gone for hours. And it is to take no more than it can send soon: so heartbeats
-    do not queue behind megabytes, and bytes that leave can be seen to leave.
-    """
-    found = transport.get_extra_info("socket")
-    if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        unsent = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)  # named from 3.12 on
-        if unsent is not None:
-            found.setsockopt(socket.IPPROTO_TCP, unsent, 2 * BATCH)
-
-
-def pipe_is_empty(transport: asyncio.Transport) -> bool:
-    """Whether the other side has read all that was written; False if nobody can tell.
-
-    Linux's SIOCOUTQ counts what the peer of a Unix socket has not read (unix(7)); of TCP only what its kernel has not
-    got, which says nothing.
-    """
-    found = transport.get_extra_info("socket")
-    if sys.platform != "linux" or found is None or found.family != socket.AF_UNIX or transport.is_closing():
-        return False
-    if transport.get_write_buffer_size():
-        return False
-    from array import array
-    from fcntl import ioctl
-    from termios import TIOCOUTQ
-
-    left = array("i", [0])
-    ioctl(found.fileno(), TIOCOUTQ, left)
-    return left[0] == 0

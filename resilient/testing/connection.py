@@ -23,6 +23,7 @@ __all__ = ["DIRECTIONS", "Connection", "Injected", "dial"]
 DIRECTIONS = ("up", "down")
 FROM = {"up": "down", "down": "up"}  # whose bytes go in a direction: who is served by the opposite one
 
+FULL = 0.01  # seconds until the queue of a Unix socket is tried again: the system does not tell when it has room
 READS = 16  # 1 MiB: as much as is likely to be there; a peer that goes on sending must not keep us
 LINGER_0 = struct.pack(
     "hh" if os.name == "nt" else "ii", 1, 0
@@ -209,10 +210,23 @@ async def _connected(family: int, where: object) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setblocking(False)
-        if family in (socket.AF_INET, socket.AF_INET6):
+        if family == socket.AF_UNIX:
+            await _queued(made, str(where))
+        else:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # slices are to be packets of their own
-        await asyncio.get_running_loop().sock_connect(made, where)  # type: ignore[arg-type]  # as it was looked up
+            await asyncio.get_running_loop().sock_connect(made, where)  # type: ignore[arg-type]  # as it was looked up
     except BaseException:
         made.close()
         raise
     return made
+
+
+async def _queued(made: socket.socket, path: str) -> None:
+    # Waits where a blocking client would. asyncio takes a full queue for a connect under way, and then for success.
+    while True:
+        try:
+            made.connect(path)
+        except BlockingIOError:
+            await asyncio.sleep(FULL)
+        else:
+            return

@@ -15,6 +15,7 @@ from resilient.core.addresses import Address, TcpAddress, UnixAddress
 
 __all__ = ["Door"]
 
+NO_FILE = 1.0  # seconds without accepts when no descriptor is left, as in asyncio's servers (ACCEPT_RETRY_DELAY)
 BACKLOG = 128  # connections that wait to be accepted: the default of Linux's somaxconn until 5.4
 
 
@@ -45,11 +46,6 @@ class Door:
             self.close()
             raise
 
-    @property
-    def is_open(self) -> bool:
-        """Whether connections are accepted."""
-        return self._listener is not None
-
     def open(self) -> None:
         """Listens."""
         if self._listener is not None:
@@ -65,7 +61,7 @@ class Door:
             self.address = TcpAddress(*made.getsockname()[:2])
         else:
             self._inode = os.stat(self.address).st_ino
-        asyncio.get_running_loop().add_reader(made, self._accept, made)
+        self._listen(made)
 
     def shut(self) -> None:
         """Refuses connections; the address stays ours."""
@@ -81,7 +77,7 @@ class Door:
             self._holder.close()
         if isinstance(self.address, UnixAddress):
             with suppress(OSError):
-                if os.stat(self.address).st_ino == self._inode:
+                if os.stat(self.address).st_ino == self._inode and not _answers(self.address):
                     os.unlink(self.address)
 
     def _hold(self) -> None:
@@ -117,20 +113,38 @@ class Door:
         found = os.stat(path)
         if not stat.S_ISSOCK(found.st_mode):
             raise FileExistsError(errno.EEXIST, "there is a file that is no socket", path)
-        if found.st_ino != self._inode:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                try:
-                    probe.connect(path)
-                except ConnectionRefusedError:
-                    pass
-                else:
-                    raise OSError(errno.EADDRINUSE, f"somebody listens on {path.url}")
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, f"somebody listens on {path.url}")
         os.unlink(path)
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionError):
+        try:
             client, _ = listener.accept()
-            client.setblocking(False)
-            if isinstance(self.address, TcpAddress):
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # slices are to be packets of their own
-            self._accepted(client)
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError:  # it stays in the queue, and would be told of without a pause
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(NO_FILE, self._listen, listener)
+            return
+        client.setblocking(False)
+        with suppress(OSError):  # a Unix socket, or one that is gone already
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # slices are to be packets of their own
+        self._accepted(client)
+
+    def _listen(self, listener: socket.socket) -> None:
+        if self._listener is listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+
+def _answers(path: UnixAddress) -> bool:
+    """Whether somebody listens there. The number of a file says nothing: the next one may have it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # its queue is full
+            pass
+    return True

@@ -33,6 +33,12 @@ NEVER = math.inf
 # (toxics/bandwidth.go): short enough that the stream flows, long enough that timers keep up.
 SPELL = 0.1
 
+# Bytes on their way, beyond which nothing more is read: small beside what the system itself buffers on loopback.
+ROOM = 262_144
+# The same for what is only delayed: a line that is long holds more. Toxiproxy's number (toxics/latency.go: 1,024 chunks
+# of 32 KiB).
+LONG_ROOM = 33_554_432
+
 FAR = 2.0**62  # bytes: further than any stream goes
 
 
@@ -49,12 +55,14 @@ class Effect:
         cut_at: the instant at which the connection is to be cut.
         quiet_at: the instant at which the source is to be closed, and the sink not told.
         ready_at: the instant before which the next piece may not be sent.
+        room: bytes on their way, beyond which nothing more is read.
     """
 
     holds = drops = silent = undialled = spent = False
     resets: tuple[str, ...] = ()
     cut_at = quiet_at = NEVER
     ready_at = -NEVER
+    room = ROOM
 
     def __init__(self, name: str, acted: Counter[str]) -> None:
         self.name = name
@@ -76,8 +84,8 @@ class Effect:
         """How many of the next so many bytes may go in one piece."""
         return size
 
-    def reserve(self, now: float, size: int) -> None:
-        """A piece is about to be sent: sets ``ready_at``."""
+    def reserve(self, now: float, size: int, waited: float = 0.0) -> None:
+        """A piece is about to be sent, which no other fault has held back for so many seconds: sets ``ready_at``."""
 
     def bent(self, data: bytes) -> bytes:
         """The piece as it is sent."""
@@ -96,6 +104,8 @@ class Effect:
 
 class Delay(Effect):
     """Holds every chunk for a while; uniform in latency +- jitter, and never negative."""
+
+    room = LONG_ROOM
 
     def __init__(self, name: str, acted: Counter[str], rng: Rng, latency: float, jitter: float) -> None:
         super().__init__(name, acted)
@@ -119,9 +129,10 @@ class Rate(Effect):
     def most(self, size: int) -> int:
         return min(size, self._piece)
 
-    def reserve(self, now: float, size: int) -> None:
-        # The line may be busy with the piece before; idle time is not saved up.
-        self.ready_at = max(now, self.ready_at) + size / self._rate
+    def reserve(self, now: float, size: int, waited: float = 0.0) -> None:
+        # The line may be busy with the piece before; idle time is not saved up. It is not idle while a piece waits for
+        # us to wake: timers are late, and small pieces would lose half of the rate to that.
+        self.ready_at = max(now - min(waited, SPELL), self.ready_at) + size / self._rate
         self.act()
 
 
@@ -139,7 +150,7 @@ class Slices(Effect):
             self._left = self._average - self._variation + int(self._rng.random() * (2 * self._variation + 1))
         return min(size, self._left)
 
-    def reserve(self, now: float, size: int) -> None:
+    def reserve(self, now: float, size: int, waited: float = 0.0) -> None:
         self.ready_at = self._next_at
         self._next_at = max(now, self._next_at) + self._delay
 

@@ -65,6 +65,7 @@ class FaultProxy:
         self._listen = read_address("listen", listen)
         self._lock = threading.Lock()  # over every use of the loop from outside
         self._closing = threading.Event()
+        self._leaving = False
         self._stop = asyncio.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -197,7 +198,7 @@ class FaultProxy:
         Args:
             duration: seconds, >= 0.
         """
-        return not self._closing.wait(seconds("duration", duration))
+        return not self._closing.wait(min(seconds("duration", duration), threading.TIMEOUT_MAX))
 
     def start(self) -> None:
         """What entering does.
@@ -209,13 +210,23 @@ class FaultProxy:
         if self._thread is not None:
             raise RuntimeError("a proxy runs once: make another")
         begun: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=self._run, args=(begun,), name="resilient fault proxy", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(begun,), name="resilient fault proxy", daemon=True)
         try:
-            begun.result()
-        except BaseException:
-            self._thread.join()
+            with self._lock:
+                thread.start()
+                self._thread = thread
+                begun.result()
+        except Exception:
+            if self._thread is not None:
+                thread.join()
             raise
+        except BaseException:  # interrupted: only what has begun can be ended
+            self._thread = thread
+            concurrent.futures.wait([begun])
+            self.close()
+            raise
+        finally:
+            del begun  # a frame that holds the error it raised is a cycle
 
     def close(self) -> None:
         """What leaving does: ends every connection and script; nothing is left. Again does nothing.
@@ -229,10 +240,7 @@ class FaultProxy:
             return
         for play in self._plays:
             play.stop()
-        with self._lock:
-            loop, self._loop = self._loop, None
-            if loop is not None:
-                loop.call_soon_threadsafe(self._stop.set)
+        self._leave()
         if self._thread is not None:
             self._thread.join()
         failures = [*self._relay.failures, *(error for play in self._plays if (error := play.unheard()) is not None)]
@@ -282,9 +290,13 @@ class FaultProxy:
         if threading.current_thread() is self._thread:
             return change()
         with self._lock:
-            if self._loop is None:  # not yet, or no longer: nobody else is there
+            if self._thread is None:
                 return change()
-            return asyncio.run_coroutine_threadsafe(self._settled(change), self._loop).result()
+            if self._loop is not None and not self._leaving:
+                return asyncio.run_coroutine_threadsafe(self._settled(change), self._loop).result()
+        self._thread.join()
+        with self._lock:  # nobody else is there any more
+            return change()
 
     async def _settled(self, change: Callable[[], T]) -> T:
         made = change()
@@ -292,6 +304,14 @@ class FaultProxy:
         if ending:
             await asyncio.wait(ending)
         return made
+
+    def _leave(self) -> None:
+        """Ends the loop, once the changes that are being made in it are done."""
+        self._leaving = True  # first: whoever asks for one after the other would keep the lock from us
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop = None
 
     def _run(self, begun: concurrent.futures.Future[None]) -> None:
         # The plain loop of asyncio, whatever the program has chosen for itself: only sockets of its own are in it.
@@ -302,7 +322,7 @@ class FaultProxy:
             if begun.done():
                 self._relay.failures.append(error)
             else:
-                begun.set_exception(error)
+                begun.set_exception(error.with_traceback(None))  # the frames of the loop hold it
         finally:
             del begun  # the caller's frame holds its error
 
@@ -314,6 +334,8 @@ class FaultProxy:
             self._relay.mind_the_door()
             begun.set_result(None)
             await self._stop.wait()
+            if self._loop is not None:  # a script has closed it: whoever asks for something still gets it
+                await asyncio.to_thread(self._leave)
         finally:
             self._relay.door = self._loop = None
             door.close()

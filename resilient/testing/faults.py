@@ -76,7 +76,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Latency(Fault):
-    """Delays all data. The order is kept, and data under way does not hold up what follows.
+    """Delays all data. The order is kept, and data under way does not hold up what follows, up to 32 MiB.
 
     Args:
         latency: seconds.

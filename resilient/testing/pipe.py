@@ -10,14 +10,12 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
-from resilient.testing.effects import Effect
+from resilient.testing.effects import ROOM, Effect
 
 __all__ = ["Chunk", "Pipe", "Traffic", "until"]
 
 READ = 65536  # bytes asked for at once
-# Bytes on their way, beyond which nothing more is read: room for a delay of 50 ms at 5 MB/s, small beside what the
-# system itself buffers on loopback.
-ROOM = 262144
+FRAME = 512  # bytes of memory that a chunk takes beside its data: a crowd of small ones is to find no more room
 
 
 class Traffic:
@@ -36,12 +34,15 @@ class Chunk:
         arrival: the instant at which they were read.
         data: empty at the end.
         broken: the end was a reset.
+
+    Attributes:
+        ready: the instant from which it might have gone.
     """
 
-    __slots__ = ("arrival", "broken", "data", "delays", "held")
+    __slots__ = ("arrival", "broken", "data", "delays", "held", "ready")
 
     def __init__(self, arrival: float, data: bytes, *, broken: bool = False) -> None:
-        self.arrival = arrival
+        self.arrival = self.ready = arrival
         self.data = data
         self.broken = broken
         self.delays: dict[Effect, float] = {}
@@ -72,6 +73,7 @@ class Pipe:
 
     Attributes:
         opposite: the pipe of the other direction.
+        dry: the source has ended.
         ended: the sink was told the end of the stream.
     """
 
@@ -83,7 +85,7 @@ class Pipe:
         towards: str,
     ) -> None:
         self.opposite = self
-        self.ended = False
+        self.dry = self.ended = False
         self._effects = effects
         self._traffic = traffic
         self._cut = cut
@@ -103,15 +105,17 @@ class Pipe:
         loop = asyncio.get_running_loop()
         data = b"more"
         while data:
-            await self._wait(lambda now: math.inf if self._size >= ROOM else 0)
+            await self._wait(lambda now: math.inf if self._size >= self._room() else 0)
             try:
                 data = await loop.sock_recv(source, READ)
             except OSError:
                 self._broken, data = True, b""
             self._traffic.received += len(data)
-            self._size += len(data)
+            self._size += len(data) + FRAME
             self._chunks.append(Chunk(loop.time(), data, broken=self._broken))
             self.ring()
+        self.dry = True
+        self.opposite.ring()
 
     async def drain(self, sink: socket.socket) -> None:
         """Writes what was read, as the faults say, and ends as the source did."""
@@ -124,7 +128,7 @@ class Pipe:
                 return
             await self._pass_on(chunk, sink)
             self._chunks.popleft()
-            self._size -= len(chunk.data)
+            self._size -= len(chunk.data) + FRAME
             self.ring()
 
     async def _wait(self, left: Callable[[float], float]) -> None:
@@ -138,13 +142,16 @@ class Pipe:
         holding = [effect for effect in effects if self._holds(effect, chunk)]
         for effect in holding:
             chunk.hold(effect)
-        return math.inf if holding else chunk.due(effects) - now
+        if holding:
+            return math.inf
+        chunk.ready = chunk.due(effects)
+        return chunk.ready - now
 
     def _holds(self, effect: Effect, chunk: Chunk) -> bool:
         if effect.holds:
             return True
         # Once both sources have ended there is nobody left to keep in the dark.
-        return not chunk.data and (effect.drops or (effect.silent and not self.opposite.ended))
+        return not chunk.data and (effect.drops or (effect.silent and not self.opposite.dry))
 
     async def _pass_on(self, chunk: Chunk, sink: socket.socket) -> None:
         left = chunk.data
@@ -168,7 +175,7 @@ class Pipe:
         """Sends one piece; how many bytes it had."""
         now, size = asyncio.get_running_loop().time(), self._most(len(data))
         for effect in self._effects.values():
-            effect.reserve(now, size)
+            effect.reserve(now, size, now - chunk.ready)
         await self._wait(partial(self._not_ready, chunk))
         size = self._most(size)  # the faults may have changed meanwhile
         piece = data[:size]
@@ -183,6 +190,9 @@ class Pipe:
         for effect in self._effects.values():
             effect.sent(size)
         return size
+
+    def _room(self) -> int:
+        return max((effect.room for effect in self._effects.values()), default=ROOM)
 
     def _most(self, size: int) -> int:
         return min((effect.most(size) for effect in self._effects.values()), default=size)
@@ -201,8 +211,8 @@ class Pipe:
             self._cut(("down",) if self._towards == "up" else ("up",))
 
     def _finish(self, end: Chunk, sink: socket.socket) -> None:
-        if end.broken or self._lost:
-            self._cut((self._towards,) if end.broken else ())
+        if end.broken:
+            self._cut((self._towards,))
             return
         with suppress(OSError):  # it is gone itself
             sink.shutdown(socket.SHUT_WR)

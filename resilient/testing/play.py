@@ -76,7 +76,8 @@ class Play:
             TimeoutError: it goes on.
         """
         limit = None if timeout is None else seconds("timeout", timeout)
-        if concurrent.futures.wait([self._future], limit).not_done:
+        longest = None if limit is None else min(limit, threading.TIMEOUT_MAX)
+        if concurrent.futures.wait([self._future], longest).not_done:
             raise TimeoutError(f"the script still goes on after {limit:g} s")
         self._heard = True
         if not self._future.cancelled():

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from resilient.cli.app import app
 from resilient.cli.fault_notation import EXAMPLES, read_fault, read_size
-from resilient.cli.proxy import Lines
+from resilient.cli.proxy import Lines, _ending
 from resilient.testing.faults import (
     FAULTS,
     AcceptThenClose,
@@ -228,11 +228,31 @@ def test_it_may_end_by_itself(resilient: Resilient, tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
-def test_where_it_cannot_listen(mirror: Mirror) -> None:
-    """One line, and status 1."""
-    done = CliRunner().invoke(app, ["proxy", "--listen", mirror.url, "--upstream", mirror.url])
+@pytest.mark.parametrize("lasts", ["1e10", "1e300"])
+def test_it_may_last_as_long_as_it_likes(started: Start, lasts: str) -> None:
+    """Also for longer than the system can count; a signal ends it."""
+    process = started("proxy", "--upstream", "tcp://127.0.0.1:1", "--for", lasts)
+    address(process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=HANG)
+    assert (0, b"") == (process.returncode, err)
+
+
+def test_a_signal_is_heard_at_any_moment() -> None:
+    """Before the wait for it, too; each once."""
+    with _ending() as end:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+        assert [signal.SIGTERM, signal.SIGINT] == [end.get(timeout=HANG) for _ in range(2)]
+
+
+@pytest.mark.parametrize("where", ["the mirror's", "tcp://a..b:1"])
+def test_where_it_cannot_listen(mirror: Mirror, where: str) -> None:
+    """One line, and status 1; a name that is none is such a place."""
+    where = mirror.url if where == "the mirror's" else where
+    done = CliRunner().invoke(app, ["proxy", "--listen", where, "--upstream", mirror.url])
     assert 1 == done.exit_code
-    assert f"Error: cannot listen on {mirror.url}: " in done.stderr
+    assert f"Error: cannot listen on {where}: " in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,21 @@ def test_forms(given: object, expected: object, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "tcp:", "tcp://", "tcp://a", "tcp://:80", "tcp:a:80", "tcp://a:b", "unix:", "http://a:80", "a:80"]
+    "given",
+    [
+        "",
+        UnixAddress(""),
+        "tcp:",
+        "tcp://",
+        "tcp://a",
+        "tcp://:80",
+        "tcp:a:80",
+        "tcp://a:b",
+        "unix:",
+        "unix://",
+        "http://a:80",
+        "a:80",
+    ],
 )
 def test_other_texts_teach(given: str) -> None:
     """With examples."""
@@ -43,7 +57,7 @@ def test_other_things_are_refused(given: object) -> None:
         read_address("listen", given)
 
 
-@pytest.mark.parametrize("given", ["tcp://a:65536", ("a", -1)])
+@pytest.mark.parametrize("given", ["tcp://a:65536", ("a", -1), TcpAddress("a", 65536)])
 def test_ports_have_a_range(given: object) -> None:
     """16 bits."""
     with pytest.raises(ValueError, match="listen must have a port from 0 to 65535, got"):

@@ -92,6 +92,23 @@ def test_what_is_sent_has_the_same_limit() -> None:
     assert (4, 3) == (copy.size, copy.limit)
 
 
+def test_an_empty_frame_may_be_something_else() -> None:
+    """Where it is the heartbeat, nobody else may send one."""
+    assert BEAT == encode(b"")
+    assert encode(b"a") == encode(b"a", least=1)
+    with pytest.raises(ValueError, match="a frame must not be empty: that is the heartbeat"):
+        encode(b"", least=1)
+
+
+def test_what_was_fed_may_be_overwritten() -> None:
+    """A buffer is read into again and again."""
+    reader, buffer = FrameReader(), bytearray(encode(b"one") + b"\x03")
+    found = reader.feed(memoryview(buffer))
+    buffer[:6] = b"\0\0\0two"
+    found += reader.feed(memoryview(buffer)[:6])
+    assert [b"one", b"two"] == found
+
+
 @pytest.mark.parametrize("body", ["text", None, 3])
 def test_frames_are_bytes_only(body: object) -> None:
     """Text has no length of its own."""

@@ -503,6 +503,13 @@ def test_another_clock_waits_no_longer() -> None:
     assert Dial(2) == made.asked_to_reconnect(0.0)
 
 
+def test_a_wait_begun_on_another_clock_ends() -> None:
+    """It begins anew on this one, and is over after that."""
+    made = ready(1e9)
+    made.lost(1, RETRY, 1e9, RNG)
+    assert (Wait(1.0), Wait(0.25), Dial(2)) == (made.woke(0.0), made.woke(0.75), made.woke(1.0))
+
+
 # Generations
 
 

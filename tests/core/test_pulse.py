@@ -336,6 +336,15 @@ def test_phi_is_finite_and_never_falls(gaps: list[float], mean: float, deviation
     assert phis == sorted(phis)
 
 
+@pytest.mark.parametrize(
+    ("silence", "phi"),
+    [(0, 0.0), (500, 0.0), (1000, 0.3), (1200, 1.6), (1400, 4.7), (1600, 10.8), (1700, 15.3)],
+)
+def test_phi_is_what_akka_computes(silence: float, phi: float) -> None:
+    """ "return realistic phi values" of its AccrualFailureDetectorSpec: mean 1000 ms, deviation 100 ms, to 0.1."""
+    assert pytest.approx(phi, abs=0.1) == phi_of(silence, 1000.0, 100.0)
+
+
 @pytest.mark.parametrize("phi", [1e-300, 1e-9, 0.1, 0.30103, 1.0, 8.0, 16.0, 300.0, 1e6])
 def test_a_threshold_is_reached_where_phi_says_so(phi: float) -> None:
     """The one is the inverse of the other."""

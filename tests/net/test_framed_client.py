@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from loops import run
 
+import resilient
 from resilient import backoff, events
 from resilient.core.frames import encode
 from resilient.core.link import State
@@ -436,7 +437,7 @@ def test_a_hook_that_raises_harms_nothing(on_frame: Callable[[bytes], Any], plac
     asyncio.run(main())
 
 
-def panics(heard: list[events.Event]) -> list[events.Event]:
+def panics(heard: list[events.Event]) -> list[events.Panic]:
     return [event for event in heard if isinstance(event, events.Panic)]
 
 
@@ -490,19 +491,31 @@ def test_hooks_call_back(place: str) -> None:
 
 
 def test_hooks_of_numbers_may_raise(place: str) -> None:
-    """They are told, and the client goes on."""
+    """They are called once for each step, a Panic tells what they raised, and the client goes on sending."""
 
     async def main() -> None:
         heard: list[events.Event] = []
+        got: list[bytes] = []
 
         def broken(numbers: tuple[int, ...]) -> None:
             raise ValueError(numbers)
 
         plan = OutboxPlan("drop_newest", max_items=1)
-        async with FramedClient(place, outbox=plan, on_dropped=broken, listeners=heard.append) as client:
+        async with FramedClient(
+            place, outbox=plan, on_dropped=broken, on_unconfirmed=broken, listeners=heard.append, backoff=QUICK
+        ) as client:
             client.send(b"1")
             client.send(b"2")
             await until(lambda: panics(heard))
+            async with FramedServer(place, got.append) as server:
+                await until(lambda: got)
+                server.connections[0].abort()
+                await until(lambda: len(panics(heard)) == 2)
+                client.send(b"3")
+                await until(lambda: len(got) == 2)
+                assert (1, 1) == (client.stats().dropped, client.stats().unconfirmed)
+        assert ["(2,)", "(1,)"] == [str(event.error) for event in panics(heard)][:2]
+        assert [b"1", b"3"] == got
 
     asyncio.run(main())
 
@@ -680,6 +693,72 @@ def test_a_killed_server_comes_back(tmp_path: Path) -> None:
             second = await asyncio.to_thread(server)
             assert b"2" == await asyncio.wait_for(client.receive(), 20)
             kill(second)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_address_that_is_down_is_passed_over(loop: str, place: str) -> None:
+    """The next of the list is used; the name is that of the first."""
+
+    async def main() -> None:
+        async with FramedServer("tcp://127.0.0.1:0", echo) as server:
+            async with FramedClient([place, server.url], backoff=QUICK) as client:
+                client.send(b"x")
+                assert b"x" == await client.receive()
+                link = client.stats().link
+                assert (place, server.address, 1) == (client.name, link.endpoint, link.failures)
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_address_that_goes_down_comes_last(loop: str, place: str) -> None:
+    """What was kept meanwhile goes to the other one; if that goes down as well, the first has its turn again."""
+
+    async def main() -> None:
+        first, second = FramedServer(f"{place}1", b"1%b".__mod__), FramedServer(f"{place}2", b"2%b".__mod__)
+        await first.start()
+        await second.start()
+        async with FramedClient([first.url, second.url], backoff=QUICK, stable_after=0) as client:
+            client.send(b"a")
+            assert b"1a" == await client.receive()
+            await first.close(0)
+            await until(lambda: client.state is not State.READY or client.stats().link.connects == 2)
+            client.send(b"b")
+            assert b"2b" == await client.receive()
+            await first.start()
+            await second.close(0)
+            await until(lambda: client.stats().link.losses == 2)
+            client.send(b"c")
+            assert b"1c" == await client.receive()
+        await first.close()
+
+    run(loop, main)
+
+
+def test_hooks_are_not_bound_by_a_deadline_of_the_connection(place: str) -> None:
+    """That of the attempt, and that of whoever entered the client or started the server, are none of their business."""
+
+    async def main() -> None:
+        found: list[object] = []
+
+        def look(*_: object) -> bytes:
+            found.append(resilient.current_deadline())
+            return b"x"
+
+        async def enter() -> tuple[FramedServer, FramedClient]:
+            server = FramedServer(place, look)
+            await server.start()
+            client = FramedClient(place, on_frame=look)
+            return server, await client.__aenter__()
+
+        server, client = await resilient.Timeout(10).call(enter)
+        client.send(b"a")
+        await until(lambda: len(found) == 2)
+        await client.close()
+        await server.close()
+        assert [None, None] == found
 
     asyncio.run(main())
 

@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 from loops import run
-from threads import together
 
 from resilient import events
 from resilient.core.frames import encode
 from resilient.net import FramedServer, FrameTooLarge, Peer
-from resilient.net.framed_server import listen_unix
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -237,6 +235,31 @@ def test_a_client_that_asks_and_never_reads_has_to_wait(handler: Any, place: str
     asyncio.run(main())
 
 
+async def much_later(frame: bytes) -> bytes:
+    await asyncio.sleep(0)
+    return bytes(100_000)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("handler", [lambda frame: bytes(100_000), much_later])
+def test_large_answers_wait_for_their_reader(handler: Any, loop: str, place: str) -> None:
+    """They are made as they leave: nobody is cut off for what was asked for, nor for ending the asking early."""
+
+    async def main() -> None:
+        async with FramedServer(place, handler, max_pending=1, max_frame=200_000) as server:
+            client = await Client.to(server)
+            client.send(*[b"x"] * 900)
+            client.writer.write_eof()
+            await until(lambda: server.stats().sent)
+            await asyncio.sleep(0.05)
+            assert server.stats().sent < 100
+            assert 900 == len([await client.receive() for _ in range(900)])
+            assert await client.is_cut_off()
+            assert (0, 900) == (server.stats().cut_off, server.stats().sent)
+
+    run(loop, main)
+
+
 def test_a_client_that_never_reads_is_cut_off(place: str) -> None:
     """Broadcasts do not pile up for it without end."""
 
@@ -316,7 +339,10 @@ def test_a_dead_socket_is_replaced(place: str) -> None:
         dead.close()
         async with FramedServer(place, at_once) as server:
             client = await Client.to(server)
+            client.send(b"a")
+            assert b"A" == await client.receive()
             client.close()
+        assert not os.path.exists(server.address)
 
     asyncio.run(main())
 
@@ -330,7 +356,8 @@ def test_a_live_socket_is_never_stolen(place: str) -> None:
             await FramedServer(place).start()
 
     async def main() -> None:
-        async with FramedServer(place, at_once) as server:
+        async with FramedServer(place, at_once, name="mine") as server:
+            assert "mine" == server.name
             await refused(OSError, "somebody listens there")
             client = await Client.to(server)
             client.send(b"a")
@@ -365,22 +392,6 @@ def test_a_socket_that_is_not_ours_stays(place: str) -> None:
             os.unlink(path)
 
     asyncio.run(main())
-
-
-def test_of_many_servers_one_gets_a_dead_socket(tmp_path: Path) -> None:
-    """However close they start."""
-    path = str(tmp_path / "s")
-    for _ in range(20):
-        dead = socket.socket(socket.AF_UNIX)
-        dead.bind(path)
-        dead.close()
-        won: list[socket.socket] = []
-        raised = together(4, lambda n: won.append(listen_unix(path)))
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(path)
-        assert (1, [OSError] * 3) == (len(won), [type(error) for error in raised])
-        won[0].close()
-        os.unlink(path)
 
 
 def test_a_place_where_nobody_can_listen(tmp_path: Path) -> None:

@@ -323,6 +323,61 @@ def test_a_handler_that_raises_is_an_event(loop: str) -> None:
 
 
 @every_loop
+def test_a_handler_that_hangs_is_cut_off(loop: str) -> None:
+    """At the connect timeout, which it can read, for all who share it; and the dial comes all the same."""
+
+    async def main() -> None:
+        with FakeClock() as clock:
+            told: list[Any] = []
+            handled: list[float] = []
+            remaining: list[float | None] = []
+
+            async def hang() -> None:
+                handled.append(clock.now())
+                deadline = current_deadline()
+                remaining.append(deadline and deadline.remaining)
+                await clock.asleep(1e6)
+
+            recovery = Recovery(relogin=hang, throttle=60)
+            one, other = Lines(clock, Stale(), "up", Stale(), "up"), Lines(clock, Stale(), "up")
+            settings = {"recovery": recovery, "connect_timeout": 4}
+            async with managed(one, listeners=told.append, **settings) as first, managed(other, **settings) as second:
+                assert [1, 1] == await together(
+                    lambda: first.call(lambda conn: conn.number), lambda: second.call(lambda conn: conn.number)
+                )
+                assert ([1.0], [0.0, 5.0], [0.0, 5.0]) == (handled, one.dialled, other.dialled)
+                first.reconnect_now()
+                await first.call(lambda conn: None)
+            assert ([1.0, 65.0], [4.0, 4.0]) == (handled, remaining)  # the throttle is no part of its time
+            assert [0.0, 5.0, 5.0, 69.0] == one.dialled
+            failures = [event.error for event in told if isinstance(event, RecoveryFailed)]
+            assert [AttemptTimeout] * 2 == [type(error) for error in failures]
+
+    if loop == "uvloop":
+        pytest.skip("it does not show its queue: virtual time passes there while others still run")
+    run(loop, main)
+
+
+@every_loop
+def test_a_handler_may_take_for_ever(loop: str) -> None:
+    """Without a timeout."""
+
+    async def main() -> None:
+        with FakeClock() as clock:
+
+            async def slow() -> None:
+                assert current_deadline() is None
+                await clock.asleep(1000)
+
+            recovery = Recovery(relogin=slow)
+            async with managed(Lines(clock, Stale(), "up"), recovery=recovery, connect_timeout=None) as manager:
+                assert 1 == await manager.call(lambda conn: conn.number)
+            assert 1001.0 == clock.now()
+
+    run(loop, main)
+
+
+@every_loop
 def test_callers_of_a_failed_link_are_told_at_once(loop: str) -> None:
     """Those that waited, and those that come later; until it is resumed."""
 

@@ -20,7 +20,7 @@ from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, St
 from threads import together
 
 from resilient import Action, Classifier, DeadlineExceeded, Recovery, Rule, Timeout, backoff, current_deadline
-from resilient.core.events import LinkChanged
+from resilient.core.events import LinkChanged, RecoveryFailed
 from resilient.core.link import State
 from resilient.drivers.clock import Timer
 from resilient.drivers.deadline import DEADLINE
@@ -239,6 +239,71 @@ def test_a_recovery_has_its_throttle() -> None:
             with manager.use():
                 assert [1.0, 61.0] == handled
         assert 2 == len([line for line in told if "recovery by RELOGIN failed" in line])
+
+
+def test_a_handler_that_hangs_is_left_behind() -> None:
+    """At the connect timeout, which it can read; and the dial comes all the same."""
+    with WatchedClock() as clock:
+        remaining, go_on, told = list[object](), threading.Event(), list[object]()
+
+        def hang() -> None:
+            deadline = current_deadline()
+            remaining.append(deadline and deadline.remaining)
+            clock.tick(4.0)
+            go_on.wait(PATIENCE)
+
+        lines, recovery = Lines(clock, Stale(), "up"), Recovery(relogin=hang)
+        with managed(lines, recovery=recovery, connect_timeout=4, listeners=told.append) as manager:
+            assert 1 == manager.call(lambda conn: conn.number)
+            go_on.set()
+        assert ([4.0], [0.0, 5.0], 1) == (remaining, lines.dialled, recovery.flight.generation)
+        failures = [event.error for event in told if isinstance(event, RecoveryFailed)]
+        assert [AttemptTimeout] == [type(error) for error in failures]
+
+
+def test_handlers_that_hang_are_limited() -> None:
+    """Each is a thread that nobody can stop; dials are not held up by them."""
+    with WatchedClock() as clock:
+        go_on, handled = threading.Event(), list[int]()
+
+        def hang() -> None:
+            handled.append(1)
+            clock.tick(5.0)
+            go_on.wait(PATIENCE)
+
+        lines = Lines(clock, *[Stale()] * 9, "up")
+        told: SimpleQueue[str] = SimpleQueue()
+        recovery = Recovery(relogin=hang)
+        with managed(
+            lines, recovery=recovery, connect_timeout=5, listeners=lambda event: told.put(str(event))
+        ) as manager:
+            assert manager.call(lambda conn: conn.number)
+            while "still hang" not in told.get(timeout=PATIENCE):
+                pass
+            assert (8, 10) == (len(handled), len(lines.dialled))
+            go_on.set()
+
+
+def test_a_manager_closes_while_its_recovery_waits() -> None:
+    """For another manager's, or for its throttle: neither handler nor thread is left."""
+    with FakeClock() as clock:
+        go_on, begun, handled = threading.Event(), threading.Event(), list[int]()
+
+        def handler() -> None:
+            handled.append(1)
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        recovery = Recovery(relogin=handler)
+        with managed(Lines(clock, Stale(), "up"), recovery=recovery) as leader:
+            assert begun.wait(PATIENCE)
+            with managed(Lines(clock, Stale(), "up"), recovery=recovery) as other:
+                while other.stats().recoveries == 0:
+                    threading.Event().wait(0.001)
+            assert State.CLOSED is other.state
+            go_on.set()
+            assert 1 == leader.call(lambda conn: conn.number)
+    assert [1] == handled
 
 
 def test_callers_of_a_failed_link_are_told_at_once() -> None:

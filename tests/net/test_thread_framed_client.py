@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,27 @@ def test_it_is_entered_once(place: str) -> None:
         client.__enter__()
     with pytest.raises(RuntimeError, match="runs already, or did"):
         client.__enter__()
+
+
+def test_an_address_that_is_down_is_passed_over(place: str) -> None:
+    """The next of the list is used."""
+    with serving("tcp://127.0.0.1:0") as url, FramedClient([place, url], backoff=QUICK) as client:
+        client.send(b"x")
+        assert b"x" == client.receive(20)
+        assert (place, 1) == (client.name, client.stats().link.failures)
+
+
+def test_an_address_that_goes_down_comes_last(place: str) -> None:
+    """What was kept meanwhile goes to the other one."""
+    with ExitStack() as first, serving(f"{place}2", lambda frame: b"2" + frame) as second:
+        url = first.enter_context(serving(f"{place}1", lambda frame: b"1" + frame))
+        with FramedClient([url, second], backoff=QUICK, stable_after=0) as client:
+            client.send(b"a")
+            assert b"1a" == client.receive(20)
+            first.close()
+            until(lambda: client.stats().link.losses)
+            client.send(b"b")
+            assert b"2b" == client.receive(20)
 
 
 def test_nothing_is_left_behind(place: str) -> None:

@@ -10,9 +10,8 @@ import pytest
 from loops import run
 
 from resilient.core.frames import BEAT, FrameTooLarge, encode
-from resilient.core.link import State
-from resilient.net.framed import OutboxPlan, Post
-from resilient.net.manager_plan import ManagerStats
+from resilient.net.framed import OutboxPlan
+from resilient.net.post import Post
 from resilient.net.wire import Wire
 
 LOOPS = ["asyncio", "uvloop"]
@@ -22,8 +21,7 @@ class Ends:
     """A wire, its owner, and the other side by hand."""
 
     def __init__(self, *, beats: bool = False, max_frame: int = 2**24) -> None:
-        stats = ManagerStats(State.READY, 1, None, 0, 0, 0, 0, 0, 0, 0.0, None)
-        self.post = Post(OutboxPlan(), max_frame, "x", beats=beats, link=lambda: stats)
+        self.post = Post(OutboxPlan(), max_frame, "x", beats=beats)
         self.wire = Wire(self, self.post, max_frame, beats=beats)
         self.frames: list[bytes] = []
         self.room = True
@@ -36,7 +34,7 @@ class Ends:
         await asyncio.get_running_loop().create_connection(lambda: self.wire, sock=mine)
         return self
 
-    def came(self, frames: list[bytes]) -> bool:
+    def deliver(self, frames: list[bytes], /) -> bool:
         self.frames += frames
         return self.room
 
@@ -83,7 +81,7 @@ def test_frames_of_any_size_leave_and_come(loop: str) -> None:
         await until(lambda: len(ends.frames) == 4)
         assert bodies == ends.frames
         ends.wire.measure()
-        assert 4 == ends.post.stats().delivered
+        assert 4 == ends.post.counts().delivered
         await ends.over()
         ends.wire.measure()
 
@@ -105,7 +103,7 @@ def test_a_beat_goes_ahead_and_its_answer_confirms() -> None:
         assert wire == await ends.read(len(wire))
         await ends.write(BEAT + encode(b"x") + BEAT)
         await proving
-        assert (1, [b"x"], True) == (ends.post.stats().delivered, ends.frames, ends.signs > 0)
+        assert (1, [b"x"], True) == (ends.post.counts().delivered, ends.frames, ends.signs > 0)
         assert not ends.wire.quiet
         await ends.over()
 
@@ -182,7 +180,7 @@ def test_parting() -> None:
         assert encode(b"a") == await ends.read(100)
         ends.other.close()
         await ends.wire.over
-        assert (1, True, [None]) == (ends.post.stats().delivered, ends.wire.parted, ends.errors)
+        assert (1, True, [None]) == (ends.post.counts().delivered, ends.wire.parted, ends.errors)
 
     asyncio.run(main())
 
@@ -198,7 +196,7 @@ def test_tcp_tells_nothing_of_what_is_unread() -> None:
         ends.post.offer(b"a")
         ends.wire.pump()
         ends.wire.measure()
-        assert (0, 1) == (ends.post.stats().delivered, ends.post.stats().in_pipe)
+        assert (0, 1) == (ends.post.counts().delivered, ends.post.counts().in_pipe)
         await ends.over()
         listener.close()
 

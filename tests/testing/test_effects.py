@@ -83,6 +83,18 @@ def test_bandwidth_sends_each_piece_when_a_line_would_have_carried_it() -> None:
     assert pytest.approx([100.1, 100.2, 100.3, 200.1]) == due
 
 
+def test_a_line_is_busy_while_we_are_late() -> None:
+    """Small pieces whose timers come late keep the rate; after a long wait no more than a spell is made up for."""
+    effect = effect_of(Bandwidth(1000))
+    due = []
+    for n, now in enumerate((100.0, 100.019, 100.028, 100.03)):
+        effect.reserve(now, 10, now - 100.0)
+        due.append(effect.ready_at - 100.0)
+        assert pytest.approx((n + 1) * 0.01) == due[-1]
+    effect.reserve(200.0, 100, 50.0)
+    assert pytest.approx(200.0) == effect.ready_at
+
+
 def test_the_slowest_line_carries_single_bytes() -> None:
     """A rate below ten bytes a second still moves."""
     effect = effect_of(Bandwidth(0.5))

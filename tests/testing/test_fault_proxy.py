@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import gc
 import os
 import socket
+import sys
 import threading
 import time
+import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,8 +22,10 @@ import pytest
 from loops import LOOPS, run
 from threads import together
 
+from resilient.cli.fault_notation import EXAMPLES, FaultText, read_fault
 from resilient.core.addresses import TcpAddress
 from resilient.testing import FaultProxy
+from resilient.testing.connection import Connection
 from resilient.testing.faults import (
     AcceptThenClose,
     Bandwidth,
@@ -174,6 +182,28 @@ def test_a_peer_that_is_gone_is_told_to_the_writer(echo: Upstreams) -> None:
                 client.sendall(bytes(65536))
 
 
+def test_what_was_received_is_passed_on_though_the_writer_is_cut_off(echo: Upstreams) -> None:
+    """The upstream answers and is gone; the client writes on in vain, ends, and reads its answer all the same."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        FaultProxy(listener.getsockname()) as proxy,
+        connect(proxy) as client,
+    ):
+        late = proxy.add(Latency(NEVER), "down")
+        with listener.accept()[0] as accepted:
+            accepted.sendall(b"answer")
+        until(lambda: proxy.connections[0].received_down == 6)
+
+        def in_vain() -> bool:
+            client.sendall(b"x")
+            return proxy.connections[0].received_up > proxy.connections[0].passed_up + 3
+
+        until(in_vain)
+        client.shutdown(socket.SHUT_WR)
+        until(lambda: not late.remove() and not proxy.connections)
+        assert b"answer" == read(client, 6)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_async_tests_use_it_alike(echo: Upstreams, loop: str) -> None:
     """With any event loop, as a plain or an async context manager."""
@@ -232,6 +262,17 @@ def test_latency_does_not_hold_up_what_follows(talk: tuple[FaultProxy, socket.so
     slow.remove()
     slow.remove()
     assert b"01234" == read(client, 5)
+
+
+def test_a_long_line_holds_much(talk: tuple[FaultProxy, socket.socket, Any]) -> None:
+    """Latency is no limit of bandwidth: megabytes may be under way."""
+    proxy, client, _ = talk
+    slow, sent = proxy.add(Latency(NEVER), "up"), bytes(3_000_000)
+    client.sendall(sent)
+    until(lambda: proxy.connections[0].received_up == 2 + len(sent))
+    assert 2 == proxy.connections[0].passed_up
+    slow.remove()
+    assert sent == read(client, len(sent))
 
 
 def test_bandwidth_takes_its_time(talk: tuple[FaultProxy, socket.socket, Any]) -> None:
@@ -447,6 +488,21 @@ def test_half_open_ends_with_the_side_that_was_never_told(talk: tuple[FaultProxy
     until(lambda: not proxy.connections)
 
 
+@pytest.mark.parametrize("after", [None, 0])
+def test_half_open_in_both_directions_ends_with_both_sides(echo: Upstreams, after: Any) -> None:
+    """Neither waits for the other to be told."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        FaultProxy(listener.getsockname()) as proxy,
+        connect(proxy) as client,
+        listener.accept()[0] as accepted,
+    ):
+        proxy.add(HalfOpen(after))
+        client.close()
+        accepted.close()
+        until(lambda: not proxy.connections)
+
+
 def test_half_open_the_upstream_is_never_told(talk: tuple[FaultProxy, socket.socket, Any]) -> None:
     """The client is gone; the upstream goes on."""
     proxy, client, upstream = talk
@@ -620,6 +676,26 @@ def test_an_upstream_out_of_reach(echo: Upstreams) -> None:
         assert "reset" == fate(proxy)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full queue refuses")
+def test_a_unix_upstream_whose_queue_is_full_is_waited_for(tmp_path: Path) -> None:
+    """As a blocking client would: every connection is served in the end, none is reset."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(tmp_path / "u.sock"))
+        listener.listen(0)
+        with FaultProxy(f"unix:{tmp_path / 'u.sock'}") as proxy:
+            clients = [connect(proxy) for _ in range(5)]
+            until(lambda: len(proxy.connections) == 5)
+            for client in clients:
+                client.sendall(b"x")
+            for _ in clients:
+                with listener.accept()[0] as accepted:
+                    assert b"x" == accepted.recv(1)
+            assert ["closed"] * 5 == [end_of(client) for client in clients]
+            for client in clients:
+                client.close()
+        assert (5, 0, 0) == (proxy.stats().connections, proxy.stats().resets, proxy.stats().unreachable)
+
+
 # Cuts, scripts
 
 
@@ -788,6 +864,43 @@ def test_nothing_is_left_behind(echo: Upstreams) -> None:
     assert 0 == proxy.stats().open
 
 
+@pytest.mark.parametrize("text", EXAMPLES.values())
+def test_each_fault_leaves_everything_as_it_was(echo: Upstreams, text: str) -> None:
+    """While the proxy goes on: sockets, tasks, threads and memory, after connections that met it in every way."""
+
+    def left() -> tuple[int, int, int]:
+        gc.collect()
+        kinds = [type(each) for each in gc.get_objects()]
+        ours = sum(issubclass(kind, (Connection, asyncio.Task)) for kind in kinds)
+        return descriptors(), threading.active_count(), ours
+
+    def meets(fault: FaultText) -> None:
+        with suppress(OSError), connect(proxy) as client:  # there before it
+            client.sendall(b"x")
+            with proxy.add(*fault[:2]), suppress(OSError), connect(proxy) as other:  # there after it
+                for each in (client, other):
+                    each.sendall(b"x" * 100)
+        until(lambda: not proxy.connections)
+        until(lambda: threading.active_count() == threads)
+
+    upstream, fault = echo(), read_fault(text)
+    with FaultProxy(upstream.address, rng=Random(7)) as proxy:
+        threads = threading.active_count()
+        meets(fault)  # what is loaded and cached once
+        before = left()
+        tracemalloc.start()
+        try:
+            for _ in range(5):
+                meets(fault)
+            upstream.got.clear()
+            upstream.sockets.clear()
+            assert all(now <= earlier for now, earlier in zip(left(), before, strict=True))
+            size, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert size < 100_000
+
+
 def test_a_cancelled_test_closes_it(echo: Upstreams) -> None:
     """Cancellation passes, and leaves nothing."""
     made = []
@@ -857,6 +970,84 @@ def test_messages_under_random_resets_arrive_as_prefixes(echo: Upstreams) -> Non
         resets = proxy.stats().resets
     assert 8 <= resets <= 50
     assert all(said.startswith(got) for said, got in zip(sent, map(bytes, upstream.got), strict=True))
+
+
+@pytest.mark.parametrize("by", ["its owner", "a script"])
+def test_a_crowd_may_still_use_it_while_it_closes(echo: Upstreams, by: str) -> None:
+    """What comes too late waits for the end, and is as good as nothing."""
+    upstream = echo()
+    for _ in range(10):
+        proxy, over = FaultProxy(upstream.address), threading.Event()
+        proxy.start()
+        clients = [connect(proxy) for _ in range(10)]
+
+        def work(n: int, proxy: FaultProxy = proxy, over: threading.Event = over) -> None:
+            if n == 0:
+                if by == "a script":
+                    proxy.play([(0.001, FaultProxy.close)]).wait(HANG)
+                proxy.close()
+                over.set()
+            while not over.is_set():
+                proxy.add(Latency(0)).remove()
+                proxy.cut(len(proxy.connections))
+                proxy.stats()
+
+        assert [] == together(3, work)
+        assert (0, ()) == (proxy.stats().open, proxy.faults)
+        for client in clients:
+            client.close()
+
+
+def test_an_interrupted_start_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it looks up where to listen: nothing is left running."""
+    threads, real, asked = set(threading.enumerate()), socket.getaddrinfo, []
+
+    def look_up(*args: Any, **named: Any) -> Any:
+        asked.append(args)
+        if len(asked) == 1:
+            _thread.interrupt_main()
+        return real(*args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(KeyboardInterrupt):
+        with FaultProxy():
+            time.sleep(HANG)
+    assert threads == set(threading.enumerate())
+
+
+def test_a_start_that_fails_leaves_no_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is gone with its handler."""
+    kept: list[weakref.ref[BaseException]] = []
+
+    class Nowhere(OSError):
+        def __init__(self) -> None:
+            kept.append(weakref.ref(self))
+
+    def look_up(*args: Any, **named: Any) -> Any:
+        raise Nowhere
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            FaultProxy().start()
+        except Nowhere:
+            pass
+        assert [None] == [ref() for ref in kept]
+    finally:
+        gc.enable()
+
+
+def test_waits_have_no_longest(echo: Upstreams) -> None:
+    """What the system cannot count is waited for as well as it can."""
+    with FaultProxy(echo().address) as proxy:
+        played = proxy.play([(0, FaultProxy.clear)])
+        played.wait(1e300)
+        waiting = threading.Thread(target=proxy.wait, args=(1e300,))
+        waiting.start()
+    waiting.join(HANG)
+    assert not waiting.is_alive()
 
 
 def test_settings_before_it_runs_hold(echo: Upstreams) -> None:
