@@ -224,6 +224,8 @@ class Slicer(Fault):
 class LimitData(Fault):
     """Cuts a connection after so many bytes, counted from when the fault meets it.
 
+    As with any close, a peer that goes on sending loses what the system had yet to send to it.
+
     Args:
         bytes: how many pass in the fault's direction, >= 0.
         average: the number is drawn for each connection and direction, exponentially distributed with this mean: cuts
