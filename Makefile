@@ -27,7 +27,9 @@ demo: $(VENV)/.made-demo  ## watch real failures being classified, recovered and
 	@$(BIN)/resilient demo
 
 test: $(VENV)/.made-tests  ## the test suite, with its coverage
-	@COVERAGE_CORE=ctrace $(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage erase
+	@COVERAGE_CORE=ctrace $(BIN)/python -m coverage run -m pytest -n logical --dist loadfile
+	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python tests/own_coverage.py
 
 check: $(VENV)/.made-tests  ## ruff, mypy --strict, pyright

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,11 @@ import resilient.policies.proxies
 with suppress(ImportError):
     import resilient.drivers.trio_backend
     import resilient.drivers.trio_team  # noqa: F401
+
+# Coverage starts by itself in every process of the suite (its patch "subprocess"), but not in those that tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in [name for name in os.environ if name.startswith("COVERAGE_PROCESS")]:
+        del os.environ[name]
 
 # A suite that a shell starts in the background inherits ignored signals, and would hand them on to every process that
 # its tests mean to interrupt.
