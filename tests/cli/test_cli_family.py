@@ -27,7 +27,7 @@ MAKERS: dict[str, tuple[int | None, Callable[[subprocess.Popen[bytes]], Family]]
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[bytes], Family, int]]:
     """A command, its family, and a grandchild that has begun."""
     group, make = MAKERS[request.param]
-    script = "sleep 600 & echo $!; wait"
+    script = "sleep 600 & echo $!; while :; do wait; done"  # it ends by its own signal, not by the end of its child
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=group) as child:
         assert child.stdout is not None
         grandchild = int(child.stdout.readline())
