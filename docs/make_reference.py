@@ -77,6 +77,8 @@ MADE_FOR_YOU = frozenset(
 )
 # Bases that bring forms of their own, told once.
 FORMS = frozenset({"Policy", "Stateful"})
+# Bases that only their subclasses are: what they bring is told with each of these.
+SIDES = frozenset({"Linked", "Managed", "Polled", "Supervising"})
 OPERATORS = frozenset({"__call__", "__iter__", "__aiter__", "__or__"})
 
 
@@ -121,12 +123,13 @@ def _entry(name: str, value: object, place: str) -> str:
 
 
 def _class(kind: type[Any]) -> Iterator[str]:
-    members = dict(_members(kind))
+    parts = [kind, *(base for base in kind.__mro__[1:] if base.__name__ in SIDES)]
+    members = {name: member for part in reversed(parts) for name, member in _members(part)}
     if issubclass(kind, str):  # an enumeration
         yield _prose(kind.__doc__)
         yield "\n".join(f"- `{kind.__name__}.{member.name}`: {_comment(kind, member.name)}" for member in kind) + "\n"
         return
-    init = kind.__dict__.get("__init__")
+    init = next((part.__dict__["__init__"] for part in parts if "__init__" in part.__dict__), None)
     if init is not None and kind.__name__ not in MADE_FOR_YOU:
         yield _code(_signatures(kind.__name__, init, bound=True))
     bases = [base.__name__ for base in kind.__bases__ if issubclass(base, Exception) or base.__name__ in MADE_FOR_YOU]
@@ -134,6 +137,8 @@ def _class(kind: type[Any]) -> Iterator[str]:
     if bases:
         yield f"Derives from {' and '.join(f'`{base}`' for base in bases)}.\n"
     yield _prose(kind.__doc__)
+    if init is not None and init is not kind.__dict__.get("__init__"):
+        yield _prose(init.__doc__)
     for name, member in members.items():
         if isinstance(member, property):
             yield f"#### {kind.__name__}.{name}\n"

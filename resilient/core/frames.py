@@ -20,6 +20,7 @@ from resilient.errors import ResilientError
 __all__ = ["BEAT", "HEADER", "LARGEST", "MAX_FRAME", "FrameReader", "FrameTooLarge", "checked_limit", "encode"]
 
 LENGTH = Struct("<I")
+PACK, UNPACK = LENGTH.pack, LENGTH.unpack_from
 HEADER = LENGTH.size
 LARGEST = 2**32 - 1
 MAX_FRAME = 16 * 2**20  # bytes
@@ -74,11 +75,11 @@ def encode(body: bytes | bytearray | memoryview, limit: int = MAX_FRAME, least: 
             raise TypeError(f"a frame must be bytes, got {body!r}")
         body = bytes(body)
     size = len(body)
+    if least <= size <= limit:
+        return PACK(size) + body
     if size > limit:
         raise FrameTooLarge(size, limit)
-    if size < least:
-        raise ValueError("a frame must not be empty: that is the heartbeat")
-    return LENGTH.pack(size) + body
+    raise ValueError("a frame must not be empty: that is the heartbeat")
 
 
 class FrameReader:
@@ -110,11 +111,10 @@ class FrameReader:
         Args:
             data: what came next on the stream, cut anywhere; it may be overwritten afterwards.
         """
-        kept, end = self._kept, len(data)
+        kept = self._kept
         if kept:
             kept += data
-            end = len(kept)
-            if end < self._needed:
+            if len(kept) < self._needed:
                 return []
             data = bytes(kept)
             kept.clear()
@@ -123,17 +123,18 @@ class FrameReader:
         else:
             data = bytes(data)
         frames: list[bytes] = []
-        start, body, size, limit, unpack = 0, HEADER, 0, self._limit, LENGTH.unpack_from
+        start, body, end, size, limit = 0, HEADER, len(data), 0, self._limit
         while body <= end:
-            (size,) = unpack(data, start)
-            after = body + size
+            size = UNPACK(data, start)[0]
             if size > limit:
                 self.refused = FrameTooLarge(size, limit)
                 return frames
+            after = body + size
             if after > end:
                 break
             frames.append(data[body:after])
-            start, body = after, after + HEADER
+            start = after
+            body = after + HEADER
         if start < end:
             kept += memoryview(data)[start:]
             self._needed = HEADER if body > end else HEADER + size

@@ -186,11 +186,12 @@ class Facts(Callers[C]):
     def dropped(self, job: Job, error: BaseException) -> None:
         """A job was cancelled: by us, or else by the user's own code."""
         if job is self._job and job.generation == self._link.generation and self.state is not State.CLOSED:
-            if job.action is not None:
-                self.recovered(job, None)
-                return
-            stopped = NotConnected(self.plan.name, f"its dial was cancelled by {type(error).__name__}")
-            self.dial_failed(job, stopped, cut_off=True)
+            what = "dial" if job.action is None else "recovery"
+            stopped = NotConnected(self.plan.name, f"its {what} was cancelled by {type(error).__name__}")
+            if job.action is None:
+                self.dial_failed(job, stopped, cut_off=True)
+            else:
+                self.recovered(job, stopped)
 
     def lost(self, error: object, conn: C) -> None:
         """Somebody noticed that a connection has ended; again, or of another connection, it is history."""

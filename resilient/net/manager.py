@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.backends import current_backend, pause
@@ -56,7 +56,8 @@ class ConnectionManager(Managed[C]):
 
         It waits for a connection, for as long as the policies around it leave. By the verdict on what it raises it is
         tried again after a wait (WAIT), or with a new connection (ROTATE_PROXY, RELOGIN: it was refused), or only if
-        it is idempotent (RECONNECT, RETRY: it may have been done).
+        it is idempotent (RECONNECT, RETRY: it may have been done). It is never cancelled: when its connection is
+        lost, it ends when its client notices that this was closed.
 
         Args:
             fn: blocking or async.
@@ -70,7 +71,7 @@ class ConnectionManager(Managed[C]):
         """
         self._check()
         steward = self._steward
-        lease, trouble, entered = steward.enter(), None, False
+        lease, trouble = steward.enter(), None
         entered = lease is not None
         try:
             while True:
@@ -152,7 +153,7 @@ class ConnectionManager(Managed[C]):
         if self._hands.crew is not None and not self._steward.within:
             await self._hands.over.wait()
 
-    async def __aenter__(self) -> ConnectionManager[C]:
+    async def __aenter__(self) -> Self:
         self._steward.start()
         try:
             await self._hands.open()
@@ -168,9 +169,7 @@ class ConnectionManager(Managed[C]):
         if self._steward.forked:  # what is open belongs to the parent
             return
         self._steward.close()
-        if (
-            kind is not GeneratorExit
-        ):  # else the coroutine is being closed, and cannot wait: the tasks end by themselves
+        if kind is not GeneratorExit:  # else nothing can be awaited: the tasks end by themselves
             await self._hands.close()
 
     def _check(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.backends import current_backend, pause
@@ -121,7 +121,7 @@ class Supervisor(Supervising[AsyncLoop, _Runner]):
         async with self:
             await self.wait()
 
-    async def __aenter__(self) -> Supervisor:
+    async def __aenter__(self) -> Self:
         self._begin()
         self._over = Latch()
         opened = crew()

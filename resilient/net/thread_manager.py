@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.clock import CLOCK
@@ -43,7 +43,8 @@ class ConnectionManager(Managed[C]):
 
         It waits for a connection, for as long as the policies around it leave. By the verdict on what it raises it is
         tried again after a wait (WAIT), or with a new connection (ROTATE_PROXY, RELOGIN: it was refused), or only if
-        it is idempotent (RECONNECT, RETRY: it may have been done).
+        it is idempotent (RECONNECT, RETRY: it may have been done). It is never interrupted: when its connection is
+        lost, it ends when its client notices that this was closed.
 
         Args:
             fn: called with the connection.
@@ -137,7 +138,7 @@ class ConnectionManager(Managed[C]):
         if not self._steward.within:
             self._hands.join()
 
-    def __enter__(self) -> ConnectionManager[C]:
+    def __enter__(self) -> Self:
         self._steward.start()
         try:
             self._hands.open()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
@@ -138,7 +138,7 @@ class Supervisor(Supervising[ThreadLoop, _Runner]):
         with self:
             self.wait()
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         with self._lock:
             self._begin()
             self._over.clear()

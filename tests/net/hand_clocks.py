@@ -9,7 +9,7 @@ from typing import Any
 
 from resilient.testing import FakeClock
 
-__all__ = ["PATIENCE", "TaskClock", "ThreadClock", "until"]
+__all__ = ["PATIENCE", "TaskClock", "ThreadClock", "answered", "until"]
 
 PATIENCE = 20.0  # real seconds, for threads: nothing takes so long unless it is broken
 
@@ -20,6 +20,11 @@ def until(done: Callable[[], Any]) -> None:
     while not done():
         assert time.monotonic() < end, "it never came to it"
         time.sleep(0.0002)
+
+
+def answered() -> bool:
+    """Whether no probe is under way in a thread."""
+    return not [thread for thread in threading.enumerate() if thread.name.endswith(": probe")]
 
 
 class TaskClock(FakeClock):

@@ -10,6 +10,7 @@ from resilient.net import forks
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_is_one_fork_further() -> None:
     """The parent is where it was."""
     before = forks.count

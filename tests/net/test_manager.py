@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any
 
 import pytest
 from loops import LOOPS, run
-from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, Stale
+from net.at_once import at_once
+from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, Stale, of_ours
 
 from resilient import Action, Classifier, DeadlineExceeded, Recovery, Retry, Rule, Timeout, backoff, current_deadline
 from resilient.core.events import LinkChanged, Recovering, RecoveryFailed
@@ -72,34 +74,6 @@ def managed(lines: Lines, **settings: Any) -> ConnectionManager[Conn]:
     return ConnectionManager(lines.connect, close=Conn.close, **{"on": ON, "backoff": backoff.constant(1)} | settings)
 
 
-async def together(*works: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """What tasks came to, values and errors, all at once."""
-    outcomes: list[Any] = [None] * len(works)
-
-    async def one(index: int) -> None:
-        try:
-            outcomes[index] = await works[index]()
-        except Exception as error:
-            outcomes[index] = error
-
-    if in_trio():
-        import trio
-
-        async with trio.open_nursery() as nursery:
-            for index in range(len(works)):
-                nursery.start_soon(one, index)
-    else:
-        async with asyncio.TaskGroup() as group:
-            for index in range(len(works)):
-                group.create_task(one(index))
-    return outcomes
-
-
-def in_trio() -> bool:
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_run()
-
-
 async def passed(seconds: float = 0.0) -> None:
     """Real turns of the loop."""
     await current_backend().sleep(seconds)
@@ -146,6 +120,11 @@ def bound(clock: FakeClock, script: Any, done: list[int]) -> Callable[..., Await
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenarios(loop: str, scenario: Scenario) -> None:
     """The table."""
+    play(loop, scenario)
+
+
+def play(loop: str, scenario: Scenario) -> None:
+    """One line of it."""
 
     async def main() -> None:
         with FakeClock(rng=Low()) as clock:
@@ -174,16 +153,26 @@ def test_scenarios(loop: str, scenario: Scenario) -> None:
             assert list(scenario.handled) == handled
             assert [1] * len(lines.conns) == [conn.closed for conn in lines.conns]
             assert State.CLOSED is manager.state
+            if loop != "trio":
+                assert [] == left_over()
 
-    clear_notes(scenario)
+    scenario.forget()
     run(loop, main)
+    scenario.forget()
 
 
-def clear_notes(scenario: Scenario) -> None:
-    """The errors of the table are raised again and again."""
-    for error in (*scenario.dials, *scenario.operation):
-        if isinstance(error, Exception) and hasattr(error, "__notes__"):
-            del error.__notes__
+@every_loop
+def test_after_every_scenario_memory_is_where_it_was(loop: str) -> None:
+    """No manager, link, lease or job is left."""
+
+    def play_all() -> None:
+        for scenario in SCENARIOS:
+            play(loop, scenario)
+
+    play_all()
+    before = of_ours()
+    play_all()
+    assert Counter() == of_ours() - before
 
 
 @every_loop
@@ -239,7 +228,7 @@ def test_a_hundred_operations_fail_together(loop: str, idempotent: bool) -> None
                 return conn.number
 
             async with managed(lines) as manager:
-                outcomes = await together(*[lambda: manager.call(operation, idempotent=idempotent)] * 100)
+                outcomes = await at_once(*[lambda: manager.call(operation, idempotent=idempotent)] * 100)
                 expected = [2] * 100 if idempotent else [OutcomeUnknown] * 100
                 assert expected == (outcomes if idempotent else [type(outcome) for outcome in outcomes])
                 if not idempotent:
@@ -278,7 +267,7 @@ def test_a_handler_runs_once_for_all(loop: str, action: Action) -> None:
                 managed(other, on=on, recovery=recovery) as second,
             ):
                 works = [lambda: first.call(operation)] * 10 + [lambda: second.call(operation)] * 10
-                assert [2] * 20 == await together(*works)
+                assert [2] * 20 == await at_once(*works)
             assert ([4.0], 2, 2) == (handled, len(one.dialled), len(other.dialled))
 
     run(loop, main)
@@ -342,7 +331,7 @@ def test_a_handler_that_hangs_is_cut_off(loop: str) -> None:
             one, other = Lines(clock, Stale(), "up", Stale(), "up"), Lines(clock, Stale(), "up")
             settings = {"recovery": recovery, "connect_timeout": 4}
             async with managed(one, listeners=told.append, **settings) as first, managed(other, **settings) as second:
-                assert [1, 1] == await together(
+                assert [1, 1] == await at_once(
                     lambda: first.call(lambda conn: conn.number), lambda: second.call(lambda conn: conn.number)
                 )
                 assert ([1.0], [0.0, 5.0], [0.0, 5.0]) == (handled, one.dialled, other.dialled)
@@ -353,8 +342,6 @@ def test_a_handler_that_hangs_is_cut_off(loop: str) -> None:
             failures = [event.error for event in told if isinstance(event, RecoveryFailed)]
             assert [AttemptTimeout] * 2 == [type(error) for error in failures]
 
-    if loop == "uvloop":
-        pytest.skip("it does not show its queue: virtual time passes there while others still run")
     run(loop, main)
 
 
@@ -385,7 +372,7 @@ def test_callers_of_a_failed_link_are_told_at_once(loop: str) -> None:
         with FakeClock() as clock:
             lines = Lines(clock, *[ConnectionRefusedError("no")] * 2, "up")
             async with managed(lines, attempts=2) as manager:
-                outcomes = await together(*[lambda: manager.call(lambda conn: conn.number)] * 5)
+                outcomes = await at_once(*[lambda: manager.call(lambda conn: conn.number)] * 5)
                 assert [ConnectionRefusedError] * 5 == [type(outcome) for outcome in outcomes]
                 with pytest.raises(ConnectionRefusedError) as late:
                     await manager.call(lambda conn: conn.number)
@@ -510,8 +497,6 @@ def test_a_connection_that_comes_too_late_is_closed(loop: str) -> None:
                 assert [2] == lines.open
             assert [1, 1] == [conn.closed for conn in lines.conns]
 
-    if loop == "trio":
-        pytest.skip("there is no way not to heed it")
     run(loop, main)
 
 
@@ -617,7 +602,7 @@ def test_drain_waits_for_what_is_under_way(loop: str) -> None:
                     await clock.asleep(7)
 
             async def drain() -> bool:
-                return all(await together(*[lambda: drained(manager, 2)] * 2))
+                return all(await at_once(*[lambda: drained(manager, 2)] * 2))
 
             async def late() -> None:
                 await clock.asleep(1)
@@ -629,7 +614,7 @@ def test_drain_waits_for_what_is_under_way(loop: str) -> None:
 
             async with managed(lines) as manager:
                 await manager.call(lambda conn: None)
-                outcomes = await together(lambda: manager.call(slow), use, drain, late)
+                outcomes = await at_once(lambda: manager.call(slow), use, drain, late)
                 assert ["done", None, True, None] == outcomes
                 assert (7.0, State.CLOSED, []) == (clock.now(), manager.state, lines.open)
                 assert await manager.drain()
@@ -651,7 +636,7 @@ def test_drain_has_a_timeout(loop: str) -> None:
             async with managed(Lines(clock)) as manager:
                 await manager.call(lambda conn: None)
                 works = [lambda: manager.call(slow, idempotent=True), lambda: drained(manager, 1, 10)]
-                told, in_time = await together(*works)
+                told, in_time = await at_once(*works)
                 assert (ManagerClosed, False) == (type(told), in_time)
 
     run(loop, main)
@@ -671,7 +656,7 @@ def test_a_loss_while_it_drains_is_its_end(loop: str) -> None:
 
             async with managed(lines) as manager:
                 await manager.call(lambda conn: None)
-                told, _ = await together(lambda: manager.call(slow, idempotent=True), lambda: drained(manager, 1))
+                told, _ = await at_once(lambda: manager.call(slow, idempotent=True), lambda: drained(manager, 1))
                 assert (ManagerClosed, 1) == (type(told), len(lines.dialled))
 
     run(loop, main)
@@ -699,7 +684,7 @@ def test_close_from_any_state_twice_and_at_once(loop: str, state: State) -> None
                 await comes_to_state(manager, state)
                 waits = state in {State.CONNECTING, State.BACKING_OFF}
                 callers = [lambda: manager.call(lambda conn: conn)] * 3 if waits else []
-                outcomes = await together(*callers, manager.close, manager.close)
+                outcomes = await at_once(*callers, manager.close, manager.close)
                 await manager.close()
                 assert [ManagerClosed] * len(callers) + [type(None)] * 2 == [type(outcome) for outcome in outcomes]
                 assert (State.CLOSED, []) == (manager.state, lines.open)
@@ -1300,8 +1285,15 @@ def test_a_recovery_that_is_cancelled_is_over(loop: str) -> None:
                 if loop != "trio":
                     raise asyncio.CancelledError
 
-            async with managed(Lines(clock, Stale(), "up"), recovery=Recovery(relogin=cancelled)) as manager:
+            told: list[str] = []
+            async with managed(
+                Lines(clock, Stale(), "up"),
+                recovery=Recovery(relogin=cancelled),
+                listeners=lambda event: told.append(str(event)),
+            ) as manager:
                 assert 1 == await manager.call(lambda conn: conn.number)
+            failed = [line for line in told if "its recovery was cancelled by CancelledError" in line]
+            assert len(failed) == (loop != "trio")
 
             async def hang() -> None:
                 begun.append(1)
@@ -1361,6 +1353,14 @@ def test_bad_settings_are_named(settings: dict[str, Any], kind: type[Exception],
     """Where the manager is made."""
     with pytest.raises(kind, match=message):
         ConnectionManager(**{"connect": int, "on": OSError} | settings)
+
+
+def descriptors() -> int:
+    """How many files and sockets this process has open, where that can be seen."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 SERVER = """
@@ -1424,4 +1424,6 @@ def test_a_real_server_is_killed_and_comes_back() -> None:
                 killed(process)
             assert manager.stats().connects >= 4
 
+    before = descriptors()
     asyncio.run(main())
+    assert descriptors() <= before

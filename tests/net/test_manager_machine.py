@@ -500,7 +500,7 @@ class LifeOfThreads(Life):
     kind = OfThreads
 
 
-@pytest.mark.parametrize(("life", "examples"), [(LifeOfTasks, 300), (LifeOfThreads, 200)], ids=["tasks", "threads"])
+@pytest.mark.parametrize(("life", "examples"), [(LifeOfTasks, 200), (LifeOfThreads, 150)], ids=["tasks", "threads"])
 def test_any_life(life: type[Life], examples: int) -> None:
     """Model and manager agree, whatever happens."""
     run_state_machine_as_test(

@@ -1,6 +1,7 @@
 """What supervisors share, beside what their own tests show."""
 
 import pickle
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from resilient.core.restarts import Ended, RestartPlan
 from resilient.errors import PolicyTimeout, ResilientError
 from resilient.net import SupervisorStats, TooManyRestarts
-from resilient.net.supervision import Loops, StillRunning
+from resilient.net.supervision import Loops, RestartSettings, StillRunning
 
 
 def test_its_errors_are_of_the_tree_and_pickle() -> None:
@@ -37,3 +38,9 @@ def test_a_loop_that_never_began_has_no_age() -> None:
     loop.left_behind()
     assert ([0.0], 0) == ([event.elapsed for event in heard], loop.restarts)
     assert Ended() == loop.blew_up(OSError(), stopping=True)
+
+
+def test_type_checkers_are_told_of_all_settings() -> None:
+    """Each has the same name and type as in the plan."""
+    told = {name: kind.__forward_arg__ for name, kind in RestartSettings.__annotations__.items()}
+    assert {field.name: field.type for field in fields(RestartPlan)} == told
