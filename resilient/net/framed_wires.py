@@ -137,9 +137,6 @@ class Wires:
         return wire
 
     async def _probe(self, wire: Wire) -> None:
-        if wire is self.wire and not wire.quiet:
-            wire.quiet = True
-            return
         await wire.prove()
         if wire is not self.wire:
             self._attach(wire)

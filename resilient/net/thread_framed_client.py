@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
@@ -131,19 +131,26 @@ class FramedClient(Linked):
         self._errands = SimpleQueue()
         begun: Future[None] = Future()
         server = self._thread("link", lambda: self._serve(begun))
-        server.start()
-        self._threads = (server,)
         try:
+            server.start()
+            self._threads = (server,)
             begun.result()
-        except BaseException:
-            server.join()
+            others = [self._thread("hooks", self._run_hooks)]
+            if self._on_frame is not None:
+                others.append(self._thread("frames", self._hand_out))
+            for thread in others:
+                thread.start()
+                self._threads += (thread,)
+        except Exception:
+            if server.ident is not None:
+                server.join()
             raise
-        others = [self._thread("hooks", self._run_hooks)]
-        if self._on_frame is not None:
-            others.append(self._thread("frames", self._hand_out))
-        for thread in others:
-            thread.start()
-        self._threads = (server, *others)
+        except BaseException:  # interrupted: only what has begun can be ended
+            if server.ident is not None:
+                self._threads = self._threads or (server,)
+                wait([begun])
+                self.close()
+            raise
         return self
 
     def __exit__(

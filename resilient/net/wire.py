@@ -48,7 +48,6 @@ class Wire(asyncio.BufferedProtocol):
         write: gives bytes to the transport, if it is open.
         reads: whether it reads, or waits for the owner's room.
         parted: whether the other side has ended its stream.
-        quiet: whether nothing was heard since this was last set.
     """
 
     write: Callable[[bytes | memoryview], object]
@@ -58,7 +57,6 @@ class Wire(asyncio.BufferedProtocol):
         self.open = self.full = False
         self.reads = True
         self.parted = False
-        self.quiet = True
         self._owner = owner
         self._post = post
         self._beats = beats
@@ -138,13 +136,10 @@ class Wire(asyncio.BufferedProtocol):
                 batch = self._post.next_batch()
                 if batch is None:
                     return
-                frames = batch.frames
                 if batch.size > BATCH:
-                    self._large, self._rest = batch, memoryview(frames[0])
+                    self._large, self._rest = batch, memoryview(batch.frames[0])
                 else:
-                    self.write(frames[0] if len(frames) == 1 else b"".join(frames))
-                if self._post.drained:
-                    return
+                    self.write(b"".join(batch.frames))
 
     def resume_reading(self) -> None:
         """There is room again."""
@@ -217,7 +212,6 @@ class Wire(asyncio.BufferedProtocol):
             self._post.confirmed(number)
 
     def _alive(self) -> None:
-        self.quiet = False
         self._owner.heard()
         self._settle()
 

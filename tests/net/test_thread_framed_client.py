@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -254,6 +256,7 @@ def test_nothing_is_left_behind(place: str) -> None:
     assert before == (threading.active_count(), len(os.listdir("/proc/self/fd")))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_leaves_it_alone(place: str) -> None:
     """What is open belongs to the parent."""
     with serving(place) as url, FramedClient(url) as client:
@@ -293,3 +296,29 @@ def test_hooks_are_plain_functions(settings: dict[str, Any], text: str) -> None:
         FramedClient("tcp://127.0.0.1:1", **settings)
     with pytest.raises(TypeError, match="plain function"):
         FramedClient("tcp://127.0.0.1:1").on_event(of_no_use)  # type: ignore[arg-type]
+
+
+INTERRUPTED = """
+import asyncio, signal, threading
+from resilient.net.sync import FramedClient
+
+main, run, out = threading.main_thread().ident, asyncio.run, threading.Event()
+
+def late(work):
+    signal.pthread_kill(main, signal.SIGINT)
+    out.wait(0.2)  # it has been heard by then, or is a moment later: either way the client has to end
+    return run(work)
+
+asyncio.run = late
+try:
+    with FramedClient("tcp://127.0.0.1:1"):
+        threading.Event().wait(60)
+except KeyboardInterrupt:
+    print(threading.active_count())
+"""
+
+
+def test_an_interrupt_while_it_begins_leaves_nothing() -> None:
+    """Ctrl-C before its event loop runs: the thread ends, and so does the program."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
+    assert ("1\n", "", 0) == (done.stdout, done.stderr, done.returncode)
