@@ -134,7 +134,7 @@ def echoes(rounds: int) -> dict[str, float]:
             for how, work in works.items()
             for name, client in clients.items()
         }
-        seconds = measure(cases, rounds=rounds, budget=0.1)
+        seconds = measure(cases, rounds=rounds, budget=0.05)
 
         async def disconnect() -> None:
             clients["raw"].transport.close()
@@ -147,7 +147,7 @@ def echoes(rounds: int) -> dict[str, float]:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--gate", action="store_true", help="exit 1 if a number is beyond 1.5 times its mark")
-    options.add_argument("--rounds", type=int, default=25)
+    options.add_argument("--rounds", type=int, default=50)
     options.add_argument("--serve", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     chosen = options.parse_args()
     # glibc asks the system anew for each piece of more than 128 KiB, such as asyncio reads into, until one was freed

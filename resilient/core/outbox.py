@@ -196,8 +196,7 @@ class Outbox:
             return False
         self._hand = None
         if not self._pipe or self._pipe[-1].size + batch.size > self._part:
-            self._settle(self._sent - self.plan.pipe)
-            self._pipe.append(Stretch())
+            self._begin_stretch()
         stretch = self._pipe[-1]
         stretch.numbers.extend(batch.numbers)
         if self.plan.resend:
@@ -211,14 +210,14 @@ class Outbox:
         """The user wants a frame sent, and the writer is about to hand it over: accepted and written in one step.
 
         Returns:
-            its number; None if it has to be offered: others wait or are in hand, or a new stretch has to begin.
+            its number; None if it has to be offered: others wait or are in hand, or it is too large.
         """
         size = len(frame)
-        if self._frames or self._hand is not None or not self._pipe or size > self.plan.max_bytes:
+        if self._frames or self._hand is not None or size > self.plan.max_bytes:
             return None
+        if not self._pipe or self._pipe[-1].size + size > self._part:
+            self._begin_stretch()
         stretch = self._pipe[-1]
-        if stretch.size + size > self._part:
-            return None
         self._accepted = self._latest = number = self._accepted + 1
         stretch.numbers.append(number)
         if self.plan.resend:
@@ -325,6 +324,10 @@ class Outbox:
         while (size := size + len(next(frames, b""))) <= limit:
             count += 1
         return count
+
+    def _begin_stretch(self) -> None:
+        self._settle(self._sent - self.plan.pipe)
+        self._pipe.append(Stretch())
 
     def _empty_hand(self) -> None:
         batch, self._hand = self._hand, None

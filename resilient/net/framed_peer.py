@@ -21,11 +21,11 @@ class Service:
     """What the connections of one server share.
 
     Attributes:
-        answer: what becomes of a frame: called with it, and with its connection if ``to_peer``; harmless.
+        answer: the handler, made harmless: called with each frame, and with its connection if ``to_peer``.
         to_peer: whether it wants to be told whose frame it is.
         greet: called with each new connection.
         part: called with each that is gone.
-        refuse: told of each answer that is no frame.
+        refuse: called with each answer that is no frame.
         max_frame, max_connections, max_pending, heartbeat: as of the server.
         open: whether it takes connections.
         made: all connections, those that are turned away included.
@@ -68,14 +68,6 @@ class Service:
         if self.peers.pop(peer.number, None) is not None:
             self.part(peer)
 
-    def encoded(self, answer: Any) -> bytes:
-        """An answer as it goes over the wire; nothing, and a Panic, if it is no frame."""
-        try:
-            return encode(answer, self.max_frame)
-        except (TypeError, ValueError):
-            self.refuse(answer)
-            return b""
-
 
 class Peer(asyncio.BufferedProtocol):
     """One connection of a server.
@@ -84,6 +76,8 @@ class Peer(asyncio.BufferedProtocol):
         number: from 1 on, in the order of the accepts.
         address: of the other side; empty for a Unix socket without a name.
     """
+
+    _hand_over: Callable[[bytes], object]
 
     def __init__(self, service: Service) -> None:
         self.number = 0
@@ -94,7 +88,7 @@ class Peer(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[bytes] = deque()
         self._unhandled = 0
-        self._full = False
+        self._open = self._full = False
         self._parting = False  # to be ended when all is answered
         self._task: asyncio.Task[None] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,18 +104,20 @@ class Peer(asyncio.BufferedProtocol):
         service, transport = self._service, self._transport
         data = encode(frame, service.max_frame)
         unread = 0 if transport is None else transport.get_write_buffer_size()
-        if transport is not None and unread + len(data) > service.max_pending + service.max_frame:
-            service.cut_off += not transport.is_closing()
-            transport.abort()
+        if self._open and unread + len(data) > service.max_pending + service.max_frame:
+            service.cut_off += 1
+            self.abort()
         return self._write(data, 1)
 
     def close(self) -> None:
         """Ends the connection behind what was sent."""
+        self._open = False
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """Ends the connection at once."""
+        self._open = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -129,10 +125,12 @@ class Peer(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._hand_over = self._transport.write
+        self._open = True
         tuned(transport)
         self.address = transport.get_extra_info("peername", "")
         if not self._service.came(self):
-            self._transport.abort()
+            self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -154,10 +152,12 @@ class Peer(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._parting = True
-        return bool(self._task or self._waiting)  # what it asked before is still answered
+        self._open = bool(self._task or self._waiting)  # what it asked before is still answered
+        return self._open
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        self._open = False
         self._transport = None
         self._waiting.clear()
         if self._task is not None:
@@ -180,7 +180,7 @@ class Peer(asyncio.BufferedProtocol):
     def _answer(self, frames: list[bytes]) -> None:
         """Handles frames at once, as long as no handler is async and the answers leave, which they do together."""
         service, answers, size = self._service, list[bytes](), 0
-        answer, to_peer = service.answer, service.to_peer
+        answer, to_peer, limit = service.answer, service.to_peer, service.max_frame
         for place, frame in enumerate(frames):
             result = answer(frame, self) if to_peer else answer(frame)
             if result is None:
@@ -189,10 +189,13 @@ class Peer(asyncio.BufferedProtocol):
                 self._task = asyncio.get_running_loop().create_task(self._handle(result), name="framed server")
                 self._wait(frames[place + 1 :])
                 break
-            wire = service.encoded(result)
-            if wire:
-                answers.append(wire)
-                size += len(wire)
+            try:
+                wire = encode(result, limit)
+            except (TypeError, ValueError):
+                service.refuse(result)
+                continue
+            answers.append(wire)
+            size += len(wire)
             if size >= BATCH:
                 self._write(b"".join(answers), len(answers))
                 answers, size = [], 0
@@ -213,8 +216,8 @@ class Peer(asyncio.BufferedProtocol):
         try:
             while True:
                 result = await begun if isawaitable(begun) else begun
-                if result is not None and (wire := service.encoded(result)):
-                    self._write(wire, 1)
+                if result is not None:
+                    self._answer_with(result)
                 if not self._waiting or self._full:
                     break
                 frame = self._waiting.popleft()
@@ -224,6 +227,12 @@ class Peer(asyncio.BufferedProtocol):
         finally:
             self._task = None
         self._part()
+
+    def _answer_with(self, result: Any) -> None:
+        try:
+            self._write(encode(result, self._service.max_frame), 1)
+        except (TypeError, ValueError):
+            self._service.refuse(result)
 
     def _go_on(self) -> None:
         """Answers leave again."""
@@ -240,17 +249,16 @@ class Peer(asyncio.BufferedProtocol):
             self.close()
 
     def _write(self, data: bytes, frames: int) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if not self._open:
             return False
         self._service.sent += frames
-        transport.write(data)
+        self._hand_over(data)
         return True
 
     def _steer(self) -> None:
         """Reads on, or lets the other side wait until what is there has been worked off."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or not self._open:
             return
         if self._full or self._parting or len(self._waiting) >= MOST_FRAMES or self._unhandled >= MOST_BYTES:
             transport.pause_reading()

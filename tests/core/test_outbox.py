@@ -120,15 +120,18 @@ def test_a_frame_is_passed_when_nothing_is_ahead_of_it() -> None:
     assert [1, 2] == box.take_unconfirmed()
 
 
-def test_a_frame_is_not_passed_without_a_stretch() -> None:
-    """It is offered then, as are those that are too large."""
-    assert outbox().passed(frame("a")) is None
-    box = filled("a", pipe=PARTS * 25)
-    send(box)
-    assert [2, None] == [box.passed(frame("b")), box.passed(frame("c"))]
-    box = filled("a", max_bytes=TEN)
-    send(box)
+def test_a_frame_that_is_too_large_is_not_passed() -> None:
+    """It is refused, as when it is offered."""
+    box = outbox(max_bytes=TEN)
     assert (None, Refusal.TOO_LARGE) == (box.passed(frame("b", 11)), box.offered(frame("b", 11)))
+    assert 1 == box.passed(frame("b"))
+
+
+def test_what_is_passed_pushes_others_out_of_the_pipe() -> None:
+    """As what is written does."""
+    box = outbox(pipe=20)
+    assert [1, 2, 3, 4] == [box.passed(frame(letter)) for letter in "abcd"]
+    assert (1, 3, 0, 0) == fates(box)
 
 
 def test_a_frame_that_was_passed_is_sent_again_if_asked_for() -> None:

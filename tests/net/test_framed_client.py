@@ -97,6 +97,25 @@ def test_what_is_sent_offline_goes_out_in_order(loop: str, place: str) -> None:
     run(loop, main)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_answers_a_frame_goes_at_once(loop: str, place: str) -> None:
+    """Others wait for the event loop, which hands them over together; the order is theirs."""
+
+    async def main() -> None:
+        async with FramedServer(place, echo) as server, FramedClient(server.url) as client:
+            client.send(b"a")
+            assert b"a" == await client.receive()
+            client.send(b"b")
+            assert (0, 2) == (client.stats().waiting_bytes, client.stats().accepted)
+            client.send(b"c")
+            client.send(b"d")
+            assert (10, 4) == (client.stats().waiting_bytes, client.stats().accepted)
+            assert [b"b", b"c", b"d"] == [await client.receive() for _ in range(3)]
+            assert adds_up(client)
+
+    run(loop, main)
+
+
 def test_many_threads_send(place: str) -> None:
     """Each one's frames keep their order."""
 
