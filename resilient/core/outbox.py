@@ -104,19 +104,21 @@ class Batch:
 class Stretch:
     """Batches that are in the pipe, one behind the other.
 
+    Args:
+        limit: to where it may reach.
+
     Attributes:
         numbers: of their frames.
         frames: empty, unless they may be sent again.
-        size: their bytes.
         end: how many bytes had been written when the last of these were.
     """
 
-    __slots__ = ("end", "frames", "numbers", "size")
+    __slots__ = ("end", "frames", "limit", "numbers")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.numbers = array("Q")
         self.frames: list[bytes] = []
-        self.size = 0
+        self.limit = limit
         self.end = 0
 
 
@@ -195,14 +197,14 @@ class Outbox:
         if batch is not self._hand:
             return False
         self._hand = None
-        if not self._pipe or self._pipe[-1].size + batch.size > self._part:
+        sent, pipe = self._sent + batch.size, self._pipe
+        if not pipe or sent > pipe[-1].limit:
             self._begin_stretch()
-        stretch = self._pipe[-1]
+        stretch = pipe[-1]
         stretch.numbers.extend(batch.numbers)
         if self.plan.resend:
             stretch.frames += batch.frames
-        stretch.size += batch.size
-        self._sent = stretch.end = self._sent + batch.size
+        self._sent = stretch.end = sent
         self._latest = max(self._latest, batch.numbers[-1])
         return True
 
@@ -212,18 +214,18 @@ class Outbox:
         Returns:
             its number; None if it has to be offered: others wait or are in hand, or it is too large.
         """
-        size = len(frame)
-        if self._frames or self._hand is not None or size > self.plan.max_bytes:
+        plan, size, pipe = self.plan, len(frame), self._pipe
+        if self._frames or self._hand is not None or size > plan.max_bytes:
             return None
-        if not self._pipe or self._pipe[-1].size + size > self._part:
+        sent = self._sent + size
+        if not pipe or sent > pipe[-1].limit:
             self._begin_stretch()
-        stretch = self._pipe[-1]
+        stretch = pipe[-1]
         self._accepted = self._latest = number = self._accepted + 1
         stretch.numbers.append(number)
-        if self.plan.resend:
+        if plan.resend:
             stretch.frames.append(frame)
-        stretch.size += size
-        self._sent = stretch.end = self._sent + size
+        self._sent = stretch.end = sent
         return number
 
     def confirmed(self, number: int) -> None:
@@ -327,7 +329,7 @@ class Outbox:
 
     def _begin_stretch(self) -> None:
         self._settle(self._sent - self.plan.pipe)
-        self._pipe.append(Stretch())
+        self._pipe.append(Stretch(self._sent + self._part))
 
     def _empty_hand(self) -> None:
         batch, self._hand = self._hand, None

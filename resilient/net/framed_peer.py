@@ -181,13 +181,14 @@ class Peer(asyncio.BufferedProtocol):
         """Handles frames at once, as long as no handler is async and the answers leave, which they do together."""
         service, answers, size = self._service, list[bytes](), 0
         answer, to_peer, limit = service.answer, service.to_peer, service.max_frame
-        for place, frame in enumerate(frames):
+        rest = iter(frames)
+        for frame in rest:
             result = answer(frame, self) if to_peer else answer(frame)
             if result is None:
                 continue
             if type(result) is not bytes and isawaitable(result):  # the former is quick
                 self._task = asyncio.get_running_loop().create_task(self._handle(result), name="framed server")
-                self._wait(frames[place + 1 :])
+                self._wait(list(rest))
                 break
             try:
                 wire = encode(result, limit)
@@ -200,7 +201,7 @@ class Peer(asyncio.BufferedProtocol):
                 self._write(b"".join(answers), len(answers))
                 answers, size = [], 0
                 if self._full:
-                    self._wait(frames[place + 1 :])
+                    self._wait(list(rest))
                     break
         if answers:
             self._write(b"".join(answers), len(answers))
