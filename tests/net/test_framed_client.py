@@ -280,6 +280,23 @@ def test_a_peer_that_stops_answering_is_noticed(loop: str, place: str) -> None:
     run(loop, main)
 
 
+def test_a_peer_that_was_just_heard_is_asked_all_the_same() -> None:
+    """Else its silence would last an interval longer; and the answer says what arrived."""
+
+    async def main() -> None:
+        async with FramedServer("tcp://127.0.0.1:0", heartbeat=True) as server:
+            async with FramedClient(server.url, heartbeat=60) as client:
+                await until(lambda: client.state is State.READY)  # by the first beat, which was answered
+                client.send(b"x")
+                await until(lambda: client.stats().in_pipe == 1)
+                link = client._link
+                assert link.wire is not None
+                await link._probe(link.wire)
+                assert (1, 0) == (client.stats().delivered, client.stats().in_pipe)
+
+    asyncio.run(main())
+
+
 def test_beats_are_nobody_elses_business(place: str) -> None:
     """Neither side's user sees them, and no user may send one."""
 
