@@ -54,7 +54,7 @@ MACHINERY = frozenset(
 )  # fmt: skip
 # What calls hand out: nobody makes these, so their constructors are no news, and most have no public name.
 HANDED_OUT = {
-    "AttemptBlock": "resilient.drivers.blocks",
+    "AttemptBlock": "resilient.drivers.blocks.attempts",
     "BreakerMetrics": "resilient.core.breaker",
     "BudgetMetrics": "resilient.policies.retry_budget",
     "Caught": "resilient.policies.catch",

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from resilient.core.events import Event as Event
     from resilient.core.outcome import Outcome as Outcome
     from resilient.core.rule import Rule as Rule
-    from resilient.drivers.attempts import Attempt as Attempt
-    from resilient.drivers.attempts import current_attempt as current_attempt
     from resilient.drivers.deadline import Deadline as Deadline
     from resilient.drivers.deadline import current_deadline as current_deadline
+    from resilient.drivers.retry.attempts import Attempt as Attempt
+    from resilient.drivers.retry.attempts import current_attempt as current_attempt
     from resilient.errors import AttemptTimeout as AttemptTimeout
     from resilient.errors import BulkheadFull as BulkheadFull
     from resilient.errors import CircuitOpen as CircuitOpen
@@ -67,7 +67,7 @@ _HOMES = {
     "AdaptiveLimiter": "policies.adaptive_limiter",
     "AdaptiveRate": "policies.adaptive_rate",
     "AdaptiveThrottle": "policies.adaptive_throttle",
-    "Attempt": "drivers.attempts",
+    "Attempt": "drivers.retry.attempts",
     "AttemptTimeout": "errors",
     "Backoff": "core.backoff",
     "Bulkhead": "policies.bulkhead",
@@ -102,7 +102,7 @@ _HOMES = {
     "Verdict": "core.action",
     "backoff": "core.backoff:",
     "catch": "policies.catch",
-    "current_attempt": "drivers.attempts",
+    "current_attempt": "drivers.retry.attempts",
     "current_deadline": "drivers.deadline",
     "events": "core.events:",
     "listen": "observe.listeners",

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient.core.concurrency import Algorithm
-from resilient.drivers.circuit import Verdicts
-from resilient.drivers.concurrency_gate import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.gates import gated
-from resilient.drivers.kind import Kind
-from resilient.drivers.paced_gate import PacedGate, SharedClientRate
-from resilient.drivers.throttle_gate import SharedThrottle, ThrottleGate
+from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
+from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
+from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
+from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.gate import gated
+from resilient.drivers.wrapping.kind import Kind
 from resilient.observe.listeners import Listener
 
 __all__ = ["EXITS", "JUDGES", "SAYS", "Fixed", "guard", "limiter", "paced", "slow", "throttle"]

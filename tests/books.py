@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from resilient import current_deadline
-from resilient.drivers.levels import BlockGate
+from resilient.drivers.blocks.levels import BlockGate
 
 __all__ = ["Book", "part"]
 

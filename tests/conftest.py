@@ -9,14 +9,14 @@ from contextlib import suppress
 
 import pytest
 
+import resilient.drivers.hedging.asyncio_team
+
 # Loaded on first use: whose test that is must not matter.
-import resilient.drivers.asyncio_backend
-import resilient.drivers.asyncio_team
+import resilient.drivers.loops.asyncio
 import resilient.policies.proxies
 
 with suppress(ImportError):
-    import resilient.drivers.trio_backend
-    import resilient.drivers.trio_team  # noqa: F401
+    import resilient.drivers.hedging.trio_team  # noqa: F401
 
 # Coverage starts by itself in every process of the suite (its patch "subprocess"), but not in those that tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -40,7 +40,8 @@ def _coverage_of_this_module(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     running = Coverage.current()
     if running is not None:
-        running.switch_context(f"{request.path.parent.name}.{request.path.stem}")
+        place = request.path.relative_to(request.config.rootpath / "tests").with_suffix("")
+        running.switch_context(".".join(place.parts))
     yield
     if running is not None:
         running.switch_context("")

@@ -14,22 +14,23 @@ from coverage import Coverage
 
 GATED = ("core", "drivers", "policies")
 # Drivers play one table together; what it executes counts for each of them.
-SHARED = {"drivers": ["test_scenarios"]}
+SHARED = {"drivers": ["drivers.test_scenarios"]}
 # Both event loops answer to the same tests, and so does what blocking and async hedging decide alike.
 ALSO = {
-    "asyncio_backend": ["test_backends"],
-    "trio_backend": ["test_backends"],
-    "asyncio_team": ["test_async_hedging"],
-    "trio_team": ["test_async_hedging"],
-    "thread_hedging": ["test_hedging"],
+    "drivers/loops/asyncio": ["drivers.loops.test_current"],
+    "drivers/loops/trio": ["drivers.loops.test_current"],
+    "drivers/hedging/asyncio_team": ["drivers.hedging.test_tasks"],
+    "drivers/hedging/trio_team": ["drivers.hedging.test_tasks"],
+    "drivers/hedging/threads": ["drivers.hedging.test_race"],
 }
 
 
 def own_contexts(path: Path) -> list[str]:
     """Regular expressions of the contexts that count for a module."""
-    package, name = path.parent.name, path.stem
-    tests = [f"test_{name}", *SHARED.get(package, []), *ALSO.get(name, [])]
-    return ["^$", *(rf"^{package}\.{test}$" for test in tests)]
+    inner = path.relative_to("resilient").with_suffix("")
+    own = ".".join([*inner.parts[:-1], f"test_{inner.name}"])
+    tests = [own, *SHARED.get(inner.parts[0], []), *ALSO.get(inner.as_posix(), [])]
+    return ["^$", *(rf"^{test.replace('.', '[.]')}$" for test in tests)]
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     coverage.load()
     failed = 0
     for package in GATED:
-        for path in sorted(Path("resilient", package).glob("*.py")):
+        for path in sorted(Path("resilient", package).rglob("*.py")):
             text = io.StringIO()
             percent = coverage.report(
                 include=[str(path)], contexts=own_contexts(path), file=text, skip_covered=False, show_missing=True

@@ -21,7 +21,7 @@ from resilient.cli.family import Family, OwnGroup, SharedGroup, in_foreground
 from resilient.cli.output import LineSearch, Pump
 from resilient.cli.signals import Interrupted, Signals
 from resilient.cli.watch import Watch
-from resilient.drivers.attempts import current_attempt
+from resilient.drivers.retry.attempts import current_attempt
 
 __all__ = ["Command"]
 

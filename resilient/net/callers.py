@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 from resilient.core.link import Link, State
 from resilient.core.pulse import Missed, Pulse
+from resilient.drivers import forks
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
-from resilient.drivers.waiters import Wakeable
+from resilient.drivers.loops.waiters import Wakeable
 from resilient.errors import DeadlineExceeded, ManagerClosed, NotConnected
-from resilient.net import forks
 from resilient.net.jobs import INSIDE, Job, Lease
 from resilient.net.manager_plan import ManagerPlan
 from resilient.net.story import Story

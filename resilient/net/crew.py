@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from resilient.drivers.backends import Waiter, current_backend
+from resilient.drivers.loops.current import Waiter, current_backend
 
 __all__ = ["Crew", "Latch", "Member", "Work", "crew"]
 

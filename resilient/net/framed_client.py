@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from resilient.core.duration import Duration
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import ManagerClosed
 from resilient.net.framed import refuse_trio
 from resilient.net.linked import Linked

@@ -15,9 +15,9 @@ from typing import Any
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
-from resilient.drivers.backends import current_backend
+from resilient.drivers import forks
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
-from resilient.net import forks
+from resilient.drivers.loops.current import current_backend
 from resilient.net.framed import Addresses, FramedStats
 from resilient.net.framed_wires import Wires
 from resilient.net.manager_plan import CLOSE_TIMEOUT

@@ -17,7 +17,7 @@ from resilient.core.addresses import Address, AddressLike, TcpAddress, UnixAddre
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.frames import MAX_FRAME, checked_limit, encode
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.framed import panics_only, refuse_trio
 from resilient.net.framed_peer import Peer, Service
 from resilient.net.listening import BACKLOG, listen_tcp, listen_unix

@@ -18,7 +18,7 @@ from resilient.core.frames import checked_limit
 from resilient.core.link import State
 from resilient.core.outbox_plan import OutboxPlan
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.framed import Addresses, panics_only, read_addresses
 from resilient.net.inbox import Inbox
 from resilient.net.manager import ConnectionManager

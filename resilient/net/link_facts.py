@@ -12,10 +12,10 @@ from resilient.core.endpoints import Endpoints
 from resilient.core.events import described
 from resilient.core.link import State, Step, Wait
 from resilient.core.run import PLAIN_FAIL, TRY_AGAIN, Stop, gave_up_text
+from resilient.drivers import forks
 from resilient.drivers.clock import CLOCK, is_virtual
-from resilient.drivers.waiters import Wakeable
+from resilient.drivers.loops.waiters import Wakeable
 from resilient.errors import ManagerClosed, NotConnected
-from resilient.net import forks
 from resilient.net.callers import Callers
 from resilient.net.jobs import Job, Lease
 from resilient.net.manager_plan import ManagerPlan, ManagerStats

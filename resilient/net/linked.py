@@ -11,7 +11,7 @@ from resilient.core.frames import MAX_FRAME
 from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER
 from resilient.core.outbox_plan import OutboxPlan
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.framed import ON, PLAN, Addresses, FramedStats
 from resilient.net.framed_link import FramedLink
 from resilient.net.manager_plan import CONNECT_TIMEOUT, MISSES, checked_hook

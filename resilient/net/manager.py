@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from resilient.core.duration import Duration, optional_seconds
-from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.waiters import await_woken
+from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.waiters import await_woken
 from resilient.net.jobs import Lease
 from resilient.net.managed import Managed
 from resilient.net.manager_plan import ManagerPlan, ManagerSettings

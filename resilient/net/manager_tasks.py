@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar, cast
 
 from resilient.core.flight import Part
 from resilient.core.link import State
-from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.waiters import await_woken
+from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.waiters import await_woken
 from resilient.net.crew import Crew, Latch, Member, crew
 from resilient.net.jobs import Job
 from resilient.net.manager_plan import CLOSE_TIMEOUT, ManagerPlan

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 
 from resilient.core.flight import Part
 from resilient.drivers.clock import SYSTEM, Clock, is_virtual
-from resilient.drivers.waiters import ThreadWaiter
+from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.net.jobs import Job, Member
 from resilient.net.manager_plan import CLOSE_TIMEOUT, ManagerPlan
 from resilient.net.recovery_part import RecoveryPart

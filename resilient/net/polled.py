@@ -11,7 +11,7 @@ from resilient.core.events import AttemptFailed, Event, GaveUp, Panic, Succeeded
 from resilient.core.polling import Polling, PollPlan
 from resilient.core.run import gave_up_text
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
-from resilient.drivers.kind import Kind, kind_of
+from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO, WARNING
 from resilient.policies.catch import Catch

@@ -10,8 +10,8 @@ from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration
 from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
-from resilient.drivers.backends import pause
-from resilient.drivers.kind import Kind
+from resilient.drivers.loops.current import pause
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.polled import Polled, checked_kind
 from resilient.observe.listeners import Listener
 

@@ -7,7 +7,7 @@ from threading import Lock
 
 from resilient.core.flight import Part
 from resilient.drivers.clock import Clock
-from resilient.drivers.shared_flight import SharedFlight
+from resilient.drivers.retry.single_flight import SharedFlight
 
 __all__ = ["RecoveryPart"]
 

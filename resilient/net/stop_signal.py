@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.waiters import ThreadWaiter
+from resilient.drivers.loops.waiters import ThreadWaiter
 
 __all__ = ["StopSignal"]
 

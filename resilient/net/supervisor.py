@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
-from resilient.drivers.backends import current_backend, pause
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.kind import Kind, kind_of
+from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.net.crew import Crew, Latch, Member, crew
 from resilient.net.supervision import Loop, RestartSettings, Supervising, is_panic
 from resilient.observe.listeners import Listener

@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.waiters import ThreadWaiter
+from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.errors import DeadlineExceeded, ManagerClosed
 from resilient.net.linked import Linked
 from resilient.observe.listeners import tell

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.waiters import ThreadWaiter
+from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.net.jobs import Lease
 from resilient.net.managed import Managed
 from resilient.net.manager_plan import ManagerPlan

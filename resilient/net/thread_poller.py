@@ -10,7 +10,7 @@ from resilient.core.duration import Duration
 from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.clock import is_virtual
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.polled import Polled, checked_kind
 from resilient.net.stop_signal import StopSignal
 from resilient.observe.listeners import Listener

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK, is_virtual
-from resilient.drivers.kind import Kind, kind_of
+from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.net.stop_signal import StopSignal
 from resilient.net.supervision import Loop, RestartSettings, Supervising, is_panic
 from resilient.observe.listeners import Listener

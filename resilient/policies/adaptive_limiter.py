@@ -11,9 +11,9 @@ from resilient.core.concurrency import Algorithm, ConcurrencyMetrics
 from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.vegas import Vegas
-from resilient.drivers.circuit import Chance, Verdicts
-from resilient.drivers.concurrency_gate import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.gates import AsyncGate, Gate
+from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
+from resilient.drivers.gates.circuit_breaker import Chance, Verdicts
+from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.policies.judging import says, says_of

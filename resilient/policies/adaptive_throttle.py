@@ -8,9 +8,9 @@ from typing import TypedDict, Unpack
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.throttle import ThrottleMetrics
-from resilient.drivers.circuit import Verdicts
-from resilient.drivers.gates import AsyncGate, Gate
-from resilient.drivers.throttle_gate import SharedThrottle, ThrottleGate
+from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
+from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name

@@ -7,8 +7,8 @@ from typing import TypedDict, Unpack
 
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.permits import PermitsMetrics
-from resilient.drivers.gates import AsyncGate, Gate
-from resilient.drivers.permit_gate import AsyncPermitGate, PermitGate, SharedPermits
+from resilient.drivers.gates.bulkhead import AsyncPermitGate, PermitGate, SharedPermits
+from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.policies.shared import Home, Stateful

@@ -13,11 +13,11 @@ from resilient.core.action import Action
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.events import Entered, Panic
 from resilient.core.naming import is_named
-from resilient.drivers.episode import called, name_of, outer_cut
-from resilient.drivers.gates import close_block, open_block
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import Part
-from resilient.drivers.wrap import OURS, wrap_rescued
+from resilient.drivers.blocks.levels import Part
+from resilient.drivers.gates.gate import close_block, open_block
+from resilient.drivers.retry.rescue import called, name_of, outer_cut
+from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.wrap import OURS, wrap_rescued
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import ERROR
 from resilient.policies.guarding import check_kind

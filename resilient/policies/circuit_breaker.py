@@ -11,8 +11,8 @@ from resilient.core.backoff import Backoff, constant
 from resilient.core.breaker import BreakerMetrics, BreakerPlan, State
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, share, whole
-from resilient.drivers.circuit import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
-from resilient.drivers.gates import AsyncGate, Gate
+from resilient.drivers.gates.circuit_breaker import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
+from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import by_name
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name

@@ -14,9 +14,9 @@ from resilient.core.classify import Classifier, classifier_of
 from resilient.core.events import Entered, FellBack
 from resilient.core.outcome import Outcome
 from resilient.core.rule import Rule
-from resilient.drivers.episode import outer_cut
-from resilient.drivers.kind import Kind, kind_of
-from resilient.drivers.wrap import OURS, wrap_rescued
+from resilient.drivers.retry.rescue import outer_cut
+from resilient.drivers.wrapping.kind import Kind, kind_of
+from resilient.drivers.wrapping.wrap import OURS, wrap_rescued
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.policies.gate import checked_listeners, checked_name
 from resilient.policies.policy import Policy

@@ -8,10 +8,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from resilient.core.events import CallRejected, Entered, TimedOut
+from resilient.drivers.blocks.levels import BlockGate, Part
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import BlockGate, Part
+from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
+from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import PolicyTimeout, Rejected
 from resilient.observe.listeners import Listener, tell
 from resilient.policies.policy import Policy

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
-from resilient.drivers.kind import Kind, kind_of
+from resilient.drivers.wrapping.kind import Kind, kind_of
 
 __all__ = ["decorated"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack, cast
 
-from resilient.drivers.blocks import Attempts
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import Part
+from resilient.drivers.blocks.attempts import Attempts
+from resilient.drivers.blocks.levels import Part
+from resilient.drivers.wrapping.kind import Kind
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import checked_name
 from resilient.policies.policy import Policy

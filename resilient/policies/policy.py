@@ -8,10 +8,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from resilient.core.outcome import Outcome
-from resilient.drivers.blocks import AsyncAttempts, Attempts
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import Part
-from resilient.drivers.wrap import OF_FIRST
+from resilient.drivers.blocks.attempts import AsyncAttempts, Attempts
+from resilient.drivers.blocks.levels import Part
+from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.observe.listeners import Listener
 from resilient.policies.frozen import Frozen
 from resilient.policies.guarding import check_kind, decorated

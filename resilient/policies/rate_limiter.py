@@ -9,8 +9,8 @@ from typing import TypedDict, Unpack
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.rate import RateMetrics
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates import AsyncGate, Gate
-from resilient.drivers.rate_gate import AsyncRateGate, RateGate, SharedRate
+from resilient.drivers.gates.gate import AsyncGate, Gate
+from resilient.drivers.gates.rate_limiter import AsyncRateGate, RateGate, SharedRate
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.policies.shared import Home, Stateful

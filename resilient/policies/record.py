@@ -20,8 +20,8 @@ from resilient.core.events import (
 )
 from resilient.core.outcome import Outcome
 from resilient.drivers.clock import CLOCK, Clock
-from resilient.drivers.episode import name_of, outer_cut
-from resilient.drivers.wrap import OF_FIRST
+from resilient.drivers.retry.rescue import name_of, outer_cut
+from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.observe.listeners import Listener
 
 __all__ = ["Record"]

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from resilient.core.action import Action
 from resilient.core.duration import Duration, seconds
-from resilient.drivers.shared_flight import SharedFlight
+from resilient.drivers.retry.single_flight import SharedFlight
 from resilient.policies.frozen import Frozen, by_name
 
 __all__ = ["Handler", "Recovery"]

@@ -17,14 +17,14 @@ from resilient.core.events import Entered
 from resilient.core.outcome import Outcome
 from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
-from resilient.drivers import aio, streams, sync
+from resilient.drivers.blocks.levels import BlockRetry, Part
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.compiled import POLICY
 from resilient.drivers.deadline import DEADLINE, limiting
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import BlockRetry, Part
-from resilient.drivers.streams import Resume
-from resilient.drivers.wrap import OF_FIRST, wrap_eager, wrap_rescued
+from resilient.drivers.retry import aio, streams, sync
+from resilient.drivers.retry.streams import Resume
+from resilient.drivers.wrapping.compile import POLICY
+from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.wrap import OF_FIRST, wrap_eager, wrap_rescued
 from resilient.observe.listeners import Listener, tell
 from resilient.policies.frozen import by_name
 from resilient.policies.guarding import check_kind

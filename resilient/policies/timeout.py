@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, Self, TypedDict, Unpack
 
 from resilient.core.duration import Duration, seconds
-from resilient.drivers.blocks import Attempts
+from resilient.drivers.blocks.attempts import Attempts
+from resilient.drivers.blocks.levels import BlockLimit, Part
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates import AsyncGate, Gate, open_block
-from resilient.drivers.kind import Kind
-from resilient.drivers.levels import BlockLimit, Part
-from resilient.drivers.timeouts import AsyncTimeLimit, TimeLimit, call_in_worker
-from resilient.drivers.wrap import wrap_eager
+from resilient.drivers.gates.gate import AsyncGate, Gate, open_block
+from resilient.drivers.gates.timeout import AsyncTimeLimit, TimeLimit, call_in_worker
+from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.wrap import wrap_eager
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name

@@ -17,9 +17,9 @@ from types import TracebackType
 
 from resilient.core.backoff import Rng
 from resilient.core.duration import Duration, seconds
-from resilient.drivers.backends import pause
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.loops.current import pause
 
 __all__ = ["FakeClock"]
 

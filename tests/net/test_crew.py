@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from loops import LOOPS, run
 
-from resilient.drivers.backends import current_backend
+from resilient.drivers.loops.current import current_backend
 from resilient.net.crew import Latch, crew
 
 

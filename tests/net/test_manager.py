@@ -23,7 +23,7 @@ from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, St
 from resilient import Action, Classifier, DeadlineExceeded, Recovery, Retry, Rule, Timeout, backoff, current_deadline
 from resilient.core.events import LinkChanged, Recovering, RecoveryFailed
 from resilient.core.link import State
-from resilient.drivers.backends import current_backend
+from resilient.drivers.loops.current import current_backend
 from resilient.errors import AttemptTimeout, ManagerClosed, NotConnected, OutcomeUnknown, PeerSilent
 from resilient.net import ConnectionManager
 from resilient.testing import FakeClock

@@ -14,7 +14,7 @@ from threads import together
 
 from resilient import backoff
 from resilient.core.link import State
-from resilient.drivers.backends import current_backend
+from resilient.drivers.loops.current import current_backend
 from resilient.errors import ManagerClosed
 from resilient.net import ConnectionManager
 from resilient.net.sync import ConnectionManager as ThreadManager

@@ -16,8 +16,8 @@ import pytest
 from loops import LOOPS, run
 
 from resilient import events, listen
-from resilient.drivers.backends import Waiter, current_backend
 from resilient.drivers.clock import SYSTEM
+from resilient.drivers.loops.current import Waiter, current_backend
 from resilient.net import Supervisor
 
 pytest.importorskip("httpx", reason="the example fetches with httpx, the extra named http")

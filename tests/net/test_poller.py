@@ -12,7 +12,7 @@ import pytest
 from loops import LOOPS, run
 
 from resilient import backoff, events, listen
-from resilient.drivers.backends import current_backend
+from resilient.drivers.loops.current import current_backend
 from resilient.net import Poller, Supervisor
 from resilient.testing import FakeClock
 

@@ -14,7 +14,7 @@ import pytest
 from loops import LOOPS, run
 
 from resilient import Retry, backoff, events, listen
-from resilient.drivers.backends import current_backend
+from resilient.drivers.loops.current import current_backend
 from resilient.net import Supervisor, TooManyRestarts
 from resilient.testing import FakeClock
 

@@ -22,7 +22,7 @@ from resilient import (
     current_deadline,
     events,
 )
-from resilient.drivers.gates import AsyncGate, Gate
+from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
 from resilient.testing import FakeClock, Script
 

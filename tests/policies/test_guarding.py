@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resilient import CircuitBreaker, Pipeline, Retry, Timeout, catch
-from resilient.drivers.kind import Kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.policies.guarding import check_kind, decorated
 
 

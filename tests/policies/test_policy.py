@@ -12,8 +12,8 @@ import pytest
 from threads import together
 
 from resilient import CircuitBreaker, Pipeline, Policy, Retry, Timeout, backoff
-from resilient.drivers.blocks import AsyncAttempts, Attempts
-from resilient.drivers.kind import Kind
+from resilient.drivers.blocks.attempts import AsyncAttempts, Attempts
+from resilient.drivers.wrapping.kind import Kind
 from resilient.testing import Script
 
 

@@ -1,0 +1,1 @@
+"""Copies of a slow call that race each other, as tasks and as threads."""

@@ -1,0 +1,181 @@
+"""Hedging of async calls: the call runs in its caller's task, extra copies in tasks of their own.
+
+A call that answers in time starts no task on asyncio. None of them outlives the call: whoever loses is cancelled and
+awaited.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, Protocol
+
+from resilient.drivers.clock import CLOCK, Clock
+from resilient.drivers.hedging.race import Race, Terms
+from resilient.drivers.loops.current import Waiter, current_backend
+from resilient.errors import PolicyTimeout
+
+__all__ = ["Copy", "Team", "adopt", "call_in_tasks"]
+
+
+class Copy(Protocol):
+    """A copy, by its number; it reports its own end, and lets nothing through."""
+
+    def __call__(self, number: int, /) -> Coroutine[Any, Any, None]: ...
+
+
+class Team(AbstractAsyncContextManager["Team"], Protocol):
+    """The tasks of one call on one kind of event loop. Leaving it cancels and awaits whatever still runs."""
+
+    @property
+    def cancelled(self) -> type[BaseException]:
+        """What a cancelled task raises."""
+        ...
+
+    def first(self) -> AbstractContextManager[object]:
+        """The block in which the caller's own task runs the call; :meth:`cut` ends it."""
+        ...
+
+    def cut(self) -> None: ...
+
+    def leaving(self) -> bool:
+        """Whether the caller is being cancelled from outside."""
+        ...
+
+    def start(self, copy: Copy, number: int) -> None:
+        """Runs a copy in the background, in a copy of the caller's context."""
+        ...
+
+    def alarm(self, seconds: float, clock: Clock, ring: Callable[[int], None], copies: int) -> None:
+        """Calls ``ring(copies)`` after that time; earlier alarms need not ring any more."""
+        ...
+
+
+def _team() -> Team:
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        from resilient.drivers.hedging.trio_team import TrioTeam
+
+        return TrioTeam()
+    from resilient.drivers.hedging.asyncio_team import AsyncioTeam
+
+    return AsyncioTeam()
+
+
+class _Tasks:
+    """One async call and its copies."""
+
+    __slots__ = ("_began", "_call", "_clock", "_first", "_over", "_race", "_team", "_terms")
+
+    def __init__(self, terms: Terms, race: Race, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._terms = terms
+        self._race = race
+        self._call = call
+        self._clock = CLOCK.get()
+        self._team = _team()
+        self._first = True  # whether the caller's task still runs the call
+        self._began = 0.0
+        self._over: Waiter | None = None
+
+    async def run(self, first: Coroutine[Any, Any, Any] | None) -> Any:
+        race = self._race
+        async with self._team as team:
+            try:
+                self._watch()
+                with team.first():
+                    try:
+                        await self._play(1, first)
+                    finally:
+                        self._first = False
+                if not race.over:
+                    self._over = current_backend().waiter()
+                    await self._over.wait()
+            finally:
+                race.over = True  # cancelled or not, no copy goes out any more
+        return race.result()
+
+    def _watch(self) -> None:
+        if self._race.more:
+            self._team.alarm(self._race.delay, self._clock, self._silent, self._race.copies)
+
+    def _silent(self, copies: int) -> None:
+        if self._race.silent(copies):
+            self._start()
+
+    def _start(self) -> None:
+        self._team.start(self._extra, self._race.copies)
+        self._watch()
+
+    async def _play(self, number: int, pending: Coroutine[Any, Any, Any] | None = None) -> None:
+        began = self._terms.now()
+        if number == 1:
+            self._began = began
+        try:
+            value = await (self._call() if pending is None else pending)
+        except Exception as error:
+            self._terms.failed(began, error)
+            if self._team.leaving():
+                self._race.more = False  # an error that a cancellation made
+            if self._race.failed(number, error):
+                self._start()
+        else:
+            self._terms.took(began)
+            self._race.won(value)
+
+    async def _extra(self, number: int) -> None:
+        try:
+            await self._play(number)
+        except self._team.cancelled:
+            self._race.gone()
+        except BaseException as error:
+            self._race.left(error)
+        if self._race.over:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._over is not None:
+            self._over.wake()
+        elif self._first:
+            self._first = False
+            # It takes at least so long: without it, the durations would be those of the quick ones alone.
+            self._terms.took(self._began)
+            self._team.cut()
+
+
+async def call_in_tasks(terms: Terms, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A hedged async call."""
+    return await _hedged(terms, terms.hedges.begin(), lambda: call(*args, **kwargs), None)
+
+
+async def adopt(
+    terms: Terms,
+    delay: float | None,
+    call: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    coroutine: Coroutine[Any, Any, Any],
+) -> Any:
+    """The same of a call that has begun: it returned this coroutine."""
+    try:
+        return await _hedged(terms, delay, lambda: call(*args, **kwargs), coroutine)
+    finally:
+        coroutine.close()  # where the task was cancelled before it could be awaited
+
+
+async def _hedged(
+    terms: Terms,
+    delay: float | None,
+    call: Callable[[], Coroutine[Any, Any, Any]],
+    first: Coroutine[Any, Any, Any] | None,
+) -> Any:
+    if delay is not None:
+        return await _Tasks(terms, Race(terms, delay), call).run(first)
+    began = terms.now()
+    try:
+        value = await (call() if first is None else first)
+    except PolicyTimeout as error:
+        terms.failed(began, error)
+        raise
+    terms.took(began)
+    return value

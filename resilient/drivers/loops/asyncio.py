@@ -1,0 +1,140 @@
+"""asyncio, uvloop included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from resilient.drivers.clock import Clock, Timer, is_virtual
+from resilient.drivers.loops.current import Cutoff, Waiter
+
+__all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioWaiter"]
+
+
+class AsyncioBackend:
+    """What a driver asks of asyncio."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def waiter(self) -> Waiter:
+        return AsyncioWaiter()
+
+    def cutoff(self, seconds: float, clock: Clock) -> Cutoff:
+        return AsyncioCutoff(seconds, clock)
+
+    def when_idle(self, look: Callable[[], bool]) -> None:
+        _watch(asyncio.get_running_loop(), look)
+
+
+class AsyncioWaiter:
+    """A future that any thread may finish."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._woken: asyncio.Future[None] = self._loop.create_future()
+
+    def wake(self) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(self._finish)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    async def wait(self) -> None:
+        await self._woken
+
+    def _finish(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+
+class AsyncioCutoff:
+    """``asyncio.timeout`` as a plain ``with``, by any clock, and telling its own end from the call's.
+
+    The accounting of cancellations is that of ``asyncio.Timeout`` (bpo-46771): a cancellation from outside
+    that arrives together with the timer is never swallowed.
+    """
+
+    __slots__ = ("_cancelled_before", "_clock", "_fired", "_seconds", "_soon", "_task", "_timer", "expired")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._fired = False
+        self._soon: asyncio.Handle | None = None
+        self.expired = False
+
+    def __enter__(self) -> AsyncioCutoff:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a timeout needs a running asyncio task: call the guarded coroutine from one")
+        self._task = task
+        self._cancelled_before = task.cancelling()
+        self._timer = self._schedule()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool:
+        self._timer.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+        task = self._task
+        del self._task  # its error's traceback may lead back to this
+        if self._fired and task.uncancel() <= self._cancelled_before:
+            self.expired = kind is not None and issubclass(kind, asyncio.CancelledError)
+        return self.expired
+
+    def _schedule(self) -> Timer | asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        if not is_virtual(self._clock):
+            return loop.call_later(self._seconds, self._fire)
+
+        def fire_soon() -> None:
+            # Virtual time may be advanced by the very task that is to be cancelled: it must leave the block first,
+            # or the cancellation would strike behind it.
+            self._soon = loop.call_soon_threadsafe(self._fire)
+
+        timer = self._clock.call_later(self._seconds, fire_soon)
+        ASYNCIO.when_idle(self._clock.jump)
+        return timer
+
+    def _fire(self) -> None:
+        self._fired = True
+        self._task.cancel()
+
+
+# How often in a row a loop must find nothing ready before it counts as idle: data that is on its way through
+# the selector, or handed over from a thread, gets a few turns to arrive.
+QUIET_TURNS = 5
+# One watcher a loop, however many clocks and tasks wait: two would keep each other busy, or jump twice.
+_watched: WeakKeyDictionary[Any, list[Callable[[], bool]]] = WeakKeyDictionary()
+
+
+def _watch(loop: asyncio.AbstractEventLoop, look: Callable[[], bool]) -> None:
+    looks = _watched.get(loop)
+    if looks is not None:
+        if look not in looks:
+            looks.append(look)
+        return
+    _watched[loop] = looks = [look]
+    loop.call_soon(_turn, loop, looks, 0)
+
+
+def _turn(loop: asyncio.AbstractEventLoop, looks: list[Callable[[], bool]], quiet: int) -> None:
+    """One look at a loop that has been quiet for so many turns."""
+    ready: Any = getattr(loop, "_ready", None)  # uvloop does not show its queue: there, turns alone must do
+    quiet = 0 if ready else quiet + 1
+    if quiet > QUIET_TURNS:
+        quiet, looks[:] = 0, [look for look in looks if look()]
+        if not looks:
+            del _watched[loop]
+            return
+    loop.call_soon(_turn, loop, looks, quiet)
+
+
+ASYNCIO = AsyncioBackend()

@@ -1,0 +1,103 @@
+"""trio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from weakref import WeakKeyDictionary
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from resilient.drivers.clock import Clock, Timer, is_virtual
+from resilient.drivers.loops.current import Cutoff, Waiter
+
+__all__ = ["TRIO", "TrioBackend", "TrioCutoff", "TrioWaiter"]
+
+# One watcher a run, however many clocks and tasks wait: two would jump twice.
+_watched: WeakKeyDictionary[trio.lowlevel.TrioToken, list[Callable[[], bool]]] = WeakKeyDictionary()
+
+
+class TrioBackend:
+    """What a driver asks of trio."""
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    def waiter(self) -> Waiter:
+        return TrioWaiter()
+
+    def cutoff(self, seconds: float, clock: Clock) -> Cutoff:
+        return TrioCutoff(seconds, clock)
+
+    def when_idle(self, look: Callable[[], bool]) -> None:
+        token = trio.lowlevel.current_trio_token()
+        looks = _watched.get(token)
+        if looks is None:
+            _watched[token] = [look]
+            trio.lowlevel.spawn_system_task(_look_when_blocked, token)
+        elif look not in looks:
+            looks.append(look)
+
+
+async def _look_when_blocked(token: trio.lowlevel.TrioToken) -> None:
+    looks = _watched[token]
+    try:
+        while looks:
+            await wait_all_tasks_blocked()
+            looks[:] = [look for look in looks if look()]
+    finally:
+        del _watched[token]
+
+
+class TrioWaiter:
+    """An event that any thread may set."""
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._woken = trio.Event()
+
+    def wake(self) -> bool:
+        try:
+            self._token.run_sync_soon(self._woken.set)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    async def wait(self) -> None:
+        await self._woken.wait()
+
+
+class TrioCutoff:
+    """A cancel scope, by any clock."""
+
+    __slots__ = ("_clock", "_scope", "_seconds", "_timer")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._timer: Timer | None = None
+        self._scope: trio.CancelScope = trio.CancelScope()
+
+    @property
+    def expired(self) -> bool:
+        return self._scope.cancelled_caught
+
+    def __enter__(self) -> TrioCutoff:
+        if is_virtual(self._clock):
+            self._timer = self._clock.call_later(self._seconds, self._scope.cancel)
+            TRIO.when_idle(self._clock.jump)
+        else:
+            self._scope.deadline = trio.current_time() + self._seconds
+        self._scope.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> bool | None:
+        if self._timer is not None:
+            self._timer.cancel()
+        return self._scope.__exit__(kind, error, traceback)
+
+
+TRIO = TrioBackend()

@@ -1,0 +1,63 @@
+"""Waiting in a queue: until woken from any thread, or until time is up."""
+
+from __future__ import annotations
+
+from threading import TIMEOUT_MAX, Event
+from typing import Protocol
+
+from resilient.drivers.clock import Clock, VirtualClock, is_virtual
+from resilient.drivers.loops.current import Waiter, current_backend
+
+__all__ = ["ThreadWaiter", "Wakeable", "await_woken"]
+
+
+class Wakeable(Protocol):
+    """Who waits, as whoever wakes it sees it."""
+
+    def wake(self) -> bool:
+        """Wakes it, from any thread; again does nothing. False if nobody is left to wake: its event loop is gone."""
+        ...
+
+
+class ThreadWaiter:
+    """What a thread waits for: the blocking twin of a backend's waiter."""
+
+    __slots__ = ("_woken",)
+
+    def __init__(self) -> None:
+        self._woken = Event()
+
+    def wake(self) -> bool:
+        """Wakes it, from any thread; again does nothing."""
+        self._woken.set()
+        return True
+
+    def wait(self, clock: Clock, seconds: float | None) -> None:
+        """Blocks the thread until it is woken, or that much time has passed by the clock (None: no limit)."""
+        if is_virtual(clock):
+            self._let_pass(clock, seconds)
+        else:
+            self._woken.wait(None if seconds is None else min(seconds, TIMEOUT_MAX))
+
+    def _let_pass(self, clock: VirtualClock, seconds: float | None) -> None:
+        """Lets virtual time pass, timer by timer: any of them may wake this."""
+        over = Event()
+        timer = None if seconds is None else clock.call_later(seconds, over.set)
+        try:
+            more = True
+            while more and not self._woken.is_set():
+                more = clock.jump() and not over.is_set()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if seconds is None:
+            self._woken.wait()  # nothing in virtual time will: another thread may
+
+
+async def await_woken(waiter: Waiter, clock: Clock, seconds: float | None) -> None:
+    """Suspends the task until it is woken, or that much time has passed by the clock (None: no limit)."""
+    if seconds is None:
+        await waiter.wait()
+        return
+    with current_backend().cutoff(seconds, clock):
+        await waiter.wait()

@@ -1,0 +1,187 @@
+"""The blocking driver: sleeps in the thread, calls in the thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from inspect import isawaitable, iscoroutine
+from threading import Event
+from types import CoroutineType
+from typing import Any
+
+from resilient.core.flight import Part
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.retry import aio
+from resilient.drivers.retry.rescue import Episode, Guard, Recoverer
+from resilient.observe.listeners import Listener
+
+__all__ = ["begin", "of_first", "perform", "prepare", "settle"]
+
+
+def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A whole guarded call, the first attempt included: until that fails, little more than the call itself."""
+    plan, recovery = policy.plan, policy.recovery
+    if plan.judges_results or plan.timed:
+        return settle(policy, call, None, args, kwargs)
+    budget, started = plan.budget, None
+    if budget is not None:
+        budget.called(started := CLOCK.get().now())
+    born = 0 if recovery is None else recovery.flight.generation
+    try:
+        value = call(*args, **kwargs)
+    except Exception as failure:
+        error = failure
+    else:
+        if value.__class__ is CoroutineType:
+            return aio.adopt(policy, call, value, args, kwargs, started, born)
+        if budget is not None:
+            budget.succeeded(CLOCK.get().now(), None)
+        return value
+    try:
+        return settle(policy, call, error, args, kwargs, started, born)
+    finally:
+        del error  # a frame that holds the error it raised is a cycle
+
+
+def settle(
+    policy: Guard,
+    call: Callable[..., Any],
+    error: Exception | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    started: float | None = None,
+    born: int = 0,
+    listeners: tuple[Listener, ...] = (),
+) -> Any:
+    """Decides, waits, recovers and calls again until it works or has to stop.
+
+    A call that turns out to return a coroutine goes on under the async driver: await what this returns.
+
+    Args:
+        policy: what is asked.
+        call: what is called.
+        error: what the first attempt raised; None to make it here.
+        args: the positional arguments of the call.
+        kwargs: its keyword arguments.
+        started: when the first attempt began, monotonic seconds; None if nobody had to know.
+        born: the generation of the resource on which it began.
+        listeners: heard beside the policy's own.
+    """
+    episode = Episode(policy, call, started, listeners)
+    short, value = episode.short, None
+    made = partial(_in_time, episode, call) if episode.plan.timed else call
+    try:
+        again = error is None or (short and episode.repeats(error)) or episode.attempt_failed(error)
+        while again:
+            if not episode.idle and not prepare(episode, error, born):
+                break
+            if not short:
+                born = episode.begins()
+            try:
+                value = made(*args, **kwargs)
+            except Exception as failure:
+                again = (short and episode.repeats(failure)) or episode.attempt_failed(failure)
+                error = failure
+            else:
+                if value.__class__ is CoroutineType:
+                    return aio.go_on(episode, call, value, args, kwargs, born)
+                error = None
+                again = not short and episode.attempt_returned(value)
+        if error is None:
+            return value
+        raise error
+    finally:
+        del error, episode, made, listeners  # likewise; who listens may keep errors
+
+
+def _in_time(episode: Episode, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """One attempt, which can read when it must be over."""
+    token = DEADLINE.set(episode.attempt_deadline())
+    try:
+        return call(*args, **kwargs)
+    finally:
+        DEADLINE.reset(token)
+        del episode  # its listeners may keep errors
+
+
+def of_first(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A driver's step for a call that calls its first argument: that argument is what the step is told of."""
+
+    def bound(
+        policy: Guard,
+        call: Callable[..., Any],
+        given: object,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        **facts: Any,
+    ) -> Any:
+        try:
+            return step(policy, partial(call, args[0]), given, args[1:], kwargs, **facts)
+        finally:
+            del given  # an error, perhaps
+
+    return bound
+
+
+def prepare(episode: Episode, error: Exception | None, born: int) -> bool:
+    """Waits and recovers before the next attempt; False if that took until it was too late."""
+    episode.clock.sleep(episode.wait)
+    recovery = episode.recovers()
+    if recovery is None:
+        return True
+    return _recover(episode, recovery, error, born) and not episode.too_late(error)
+
+
+def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, born: int) -> bool:
+    flight = recovery.flight
+    while True:
+        over = Event()
+        part = flight.ask(born, over.set, blocking=True)
+        if part is Part.SKIP:
+            return True
+        if part is Part.LEAD:
+            return _lead(episode, recovery, error)
+        try:
+            over.wait(episode.time_left())
+        finally:
+            flight.leave(over.set)
+        if episode.too_late(error):
+            return False
+
+
+def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> bool:
+    flight, ended_at = recovery.flight, None
+    unmark = flight.lead()
+    try:
+        hold = episode.hold(flight)
+        if hold:
+            if episode.too_late(error, ahead=hold):
+                return False
+            episode.clock.sleep(hold)
+        perform(episode, recovery)
+        ended_at = episode.clock.now()
+    finally:
+        unmark()
+        flight.finish(ended_at)
+    return True
+
+
+def perform(episode: Episode, recovery: Recoverer) -> None:
+    """Runs the handler of the verdict's action; what it raises is an event."""
+    handler = recovery.handler(episode.verdict.action)
+    assert handler is not None  # recovers() has looked
+    episode.recovering()
+    try:
+        pending = handler()
+        if isawaitable(pending):
+            if iscoroutine(pending):
+                pending.close()
+            raise TypeError(
+                f"the handler {handler!r} is async, but the guarded call is not: give a blocking handler, "
+                "or make the call async"
+            )
+    except Exception as failure:
+        episode.recovery_failed(failure)
+    else:
+        episode.recovered()

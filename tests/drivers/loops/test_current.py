@@ -1,0 +1,212 @@
+"""What asyncio and trio do differently."""
+
+import asyncio
+import threading
+
+import pytest
+from loops import LOOPS, run
+
+from resilient.drivers.clock import SYSTEM
+from resilient.drivers.loops import current as backends
+from resilient.drivers.loops.asyncio import AsyncioBackend, AsyncioCutoff
+from resilient.drivers.loops.current import current_backend, pause
+from resilient.testing import FakeClock
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_backend_is_that_of_the_running_loop(loop: str) -> None:
+    """Told apart by what runs, not by what is installed."""
+
+    async def main() -> object:
+        return current_backend()
+
+    assert (loop == "trio") is (not isinstance(run(loop, main), AsyncioBackend))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_waiter_is_woken_from_any_thread_more_than_once(loop: str) -> None:
+    """Waking twice is nothing; waking after the loop is gone neither."""
+
+    async def main() -> object:
+        waiter = current_backend().waiter()
+        thread = threading.Thread(target=lambda: (waiter.wake(), waiter.wake()))
+        thread.start()
+        await waiter.wait()
+        thread.join()
+        return waiter
+
+    assert run(loop, main).wake() is False
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_real_pauses_end(loop: str) -> None:
+    """A short real sleep, and one of no length."""
+
+    async def main() -> str:
+        await pause(SYSTEM, 0.001)
+        await pause(SYSTEM, 0)
+        return "over"
+
+    assert "over" == run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_virtual_pauses_pass_in_order(loop: str) -> None:
+    """Of several sleepers the nearest wakes first, at its own instant, whatever clock it sleeps by."""
+    woken: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, clock: FakeClock, seconds: float) -> None:
+        await pause(clock, seconds)
+        woken.append((name, clock.now()))
+
+    async def main() -> None:
+        if loop == "trio":
+            import trio
+
+            async with trio.open_nursery() as nursery:
+                for arguments in sleepers:
+                    nursery.start_soon(sleeper, *arguments)
+        else:
+            await asyncio.gather(*(sleeper(*arguments) for arguments in sleepers))
+
+    one, other = FakeClock(), FakeClock(start=100)
+    sleepers = [("late", one, 9), ("early", one, 1), ("middle", one, 5), ("other", other, 7)]
+    run(loop, main)
+    assert [("early", 1.0), ("middle", 5.0), ("late", 9.0)] == [entry for entry in woken if entry[0] != "other"]
+    assert ("other", 107.0) in woken
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_pause_that_is_cancelled_leaves_no_timer(loop: str) -> None:
+    """The clock forgets it."""
+    clock = FakeClock()
+
+    async def main() -> None:
+        if loop == "trio":
+            import trio
+
+            with trio.move_on_after(0):
+                await pause(clock, 50)
+        else:
+            task = asyncio.create_task(pause(clock, 50))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(loop, main)
+    assert not clock.jump()
+    assert 0.0 == clock.now()
+
+
+def test_busy_tasks_keep_virtual_time_still() -> None:
+    """Time moves only when nothing else can run."""
+    clock = FakeClock()
+    seen: list[float] = []
+
+    async def busy() -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+            seen.append(clock.now())
+
+    async def main() -> None:
+        await asyncio.gather(pause(clock, 5), busy())
+
+    asyncio.run(main())
+    assert [0.0] * 100 == seen
+
+
+@pytest.mark.parametrize("clocked", ["really", "virtually"])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_cutoff_ends_its_block(loop: str, clocked: str) -> None:
+    """By real and by virtual time; a block that ends in time did not expire."""
+
+    async def main() -> tuple[bool, bool]:
+        backend, clock = current_backend(), SYSTEM if clocked == "really" else FakeClock()
+        with backend.cutoff(0.01, clock) as short:
+            await backend.waiter().wait()
+        with backend.cutoff(60, clock) as long:
+            await backend.sleep(0)
+        return short.expired, long.expired
+
+    assert (True, False) == run(loop, main)
+
+
+def test_a_cutoff_needs_a_task() -> None:
+    """Outside a task the error says what is missing."""
+    caught: list[BaseException] = []
+
+    async def main() -> None:
+        def outside() -> None:
+            try:
+                with AsyncioCutoff(1, SYSTEM):
+                    raise AssertionError
+            except RuntimeError as error:
+                caught.append(error)
+
+        asyncio.get_running_loop().call_soon(outside)
+        await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert "a timeout needs a running asyncio task" in str(caught[0])
+
+
+def test_a_swallowed_cutoff_is_no_timeout() -> None:
+    """A block that ends by itself although it was struck did not expire."""
+
+    async def main() -> tuple[bool, int]:
+        with AsyncioCutoff(0.001, SYSTEM) as cutoff:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                pass
+        task = asyncio.current_task()
+        assert task is not None
+        await asyncio.sleep(0)
+        return cutoff.expired, task.cancelling()
+
+    assert (False, 0) == asyncio.run(main())
+
+
+def test_time_advanced_inside_the_block_does_not_strike_behind_it() -> None:
+    """A block that itself lets virtual time pass beyond its limit leaves no cancellation behind."""
+
+    async def main() -> bool:
+        with AsyncioCutoff(5, clock) as cutoff:
+            clock.advance(6)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return cutoff.expired
+
+    clock = FakeClock()
+    assert asyncio.run(main()) is False
+
+
+def test_an_outer_cancellation_and_the_limit_together() -> None:
+    """Both at once: the outer one is not swallowed."""
+
+    async def main() -> None:
+        async def bounded() -> None:
+            with AsyncioCutoff(5, clock):
+                clock.advance(5)
+                task.cancel()
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(bounded())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    clock = FakeClock()
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_backend_is_loaded_where_it_is_first_asked_for(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And kept: it is asked for on every timeout."""
+    monkeypatch.setattr(backends, "_backends", {})
+
+    async def main() -> bool:
+        return current_backend() is current_backend()
+
+    assert run(loop, main)
+    assert ["trio" if loop == "trio" else "asyncio"] == list(backends._backends)
