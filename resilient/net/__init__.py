@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from resilient.errors import NotConnected as NotConnected
     from resilient.errors import OutcomeUnknown as OutcomeUnknown
     from resilient.errors import PeerSilent as PeerSilent
-    from resilient.net.framed import FramedStats as FramedStats
-    from resilient.net.framed import FrameTooLarge as FrameTooLarge
-    from resilient.net.framed import OutboxFull as OutboxFull
-    from resilient.net.framed import OutboxPlan as OutboxPlan
-    from resilient.net.framed_client import FramedClient as FramedClient
-    from resilient.net.framed_peer import Peer as Peer
-    from resilient.net.framed_server import FramedServer as FramedServer
-    from resilient.net.framed_server import ServerStats as ServerStats
-    from resilient.net.manager import ConnectionManager as ConnectionManager
-    from resilient.net.manager_plan import ManagerStats as ManagerStats
-    from resilient.net.poller import Poller as Poller
+    from resilient.net.connection.settings import ManagerStats as ManagerStats
+    from resilient.net.connection.tasks import ConnectionManager as ConnectionManager
+    from resilient.net.framed.server import FramedServer as FramedServer
+    from resilient.net.framed.server import ServerStats as ServerStats
+    from resilient.net.framed.server_connection import Peer as Peer
+    from resilient.net.framed.settings import FramedStats as FramedStats
+    from resilient.net.framed.settings import FrameTooLarge as FrameTooLarge
+    from resilient.net.framed.settings import OutboxFull as OutboxFull
+    from resilient.net.framed.settings import OutboxPlan as OutboxPlan
+    from resilient.net.framed.tasks import FramedClient as FramedClient
+    from resilient.net.poller.tasks import Poller as Poller
     from resilient.net.reconnector import Reconnector as Reconnector
-    from resilient.net.supervision import StillRunning as StillRunning
-    from resilient.net.supervision import SupervisorStats as SupervisorStats
-    from resilient.net.supervision import TooManyRestarts as TooManyRestarts
-    from resilient.net.supervisor import Supervisor as Supervisor
+    from resilient.net.supervisor.base import StillRunning as StillRunning
+    from resilient.net.supervisor.base import SupervisorStats as SupervisorStats
+    from resilient.net.supervisor.base import TooManyRestarts as TooManyRestarts
+    from resilient.net.supervisor.tasks import Supervisor as Supervisor
 
 # Where each public name lives; ".errors" is that of the whole library.
 _HOMES = {
-    "Poller": "poller",
+    "Poller": "poller.tasks",
     "Reconnector": "reconnector",
-    "Supervisor": "supervisor",
-    "SupervisorStats": "supervision",
-    "TooManyRestarts": "supervision",
-    "ConnectionManager": "manager",
-    "ManagerStats": "manager_plan",
-    "FramedClient": "framed_client",
-    "FramedServer": "framed_server",
-    "FramedStats": "framed",
-    "FrameTooLarge": "framed",
-    "OutboxFull": "framed",
-    "OutboxPlan": "framed",
-    "Peer": "framed_peer",
-    "ServerStats": "framed_server",
-    "StillRunning": "supervision",
+    "Supervisor": "supervisor.tasks",
+    "SupervisorStats": "supervisor.base",
+    "TooManyRestarts": "supervisor.base",
+    "ConnectionManager": "connection.tasks",
+    "ManagerStats": "connection.settings",
+    "FramedClient": "framed.tasks",
+    "FramedServer": "framed.server",
+    "FramedStats": "framed.settings",
+    "FrameTooLarge": "framed.settings",
+    "OutboxFull": "framed.settings",
+    "OutboxPlan": "framed.settings",
+    "Peer": "framed.server_connection",
+    "ServerStats": "framed.server",
+    "StillRunning": "supervisor.base",
     **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
 }
 

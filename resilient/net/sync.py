@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from resilient.errors import NotConnected as NotConnected
     from resilient.errors import OutcomeUnknown as OutcomeUnknown
     from resilient.errors import PeerSilent as PeerSilent
-    from resilient.net.framed import FramedStats as FramedStats
-    from resilient.net.framed import FrameTooLarge as FrameTooLarge
-    from resilient.net.framed import OutboxFull as OutboxFull
-    from resilient.net.framed import OutboxPlan as OutboxPlan
-    from resilient.net.manager_plan import ManagerStats as ManagerStats
+    from resilient.net.connection.settings import ManagerStats as ManagerStats
+    from resilient.net.connection.threads import ConnectionManager as ConnectionManager
+    from resilient.net.framed.settings import FramedStats as FramedStats
+    from resilient.net.framed.settings import FrameTooLarge as FrameTooLarge
+    from resilient.net.framed.settings import OutboxFull as OutboxFull
+    from resilient.net.framed.settings import OutboxPlan as OutboxPlan
+    from resilient.net.framed.threads import FramedClient as FramedClient
+    from resilient.net.poller.threads import Poller as Poller
     from resilient.net.reconnector import Reconnector as Reconnector
-    from resilient.net.stop_signal import StopSignal as StopSignal
-    from resilient.net.supervision import StillRunning as StillRunning
-    from resilient.net.supervision import SupervisorStats as SupervisorStats
-    from resilient.net.supervision import TooManyRestarts as TooManyRestarts
-    from resilient.net.thread_framed_client import FramedClient as FramedClient
-    from resilient.net.thread_manager import ConnectionManager as ConnectionManager
-    from resilient.net.thread_poller import Poller as Poller
-    from resilient.net.thread_supervisor import Supervisor as Supervisor
+    from resilient.net.supervisor.base import StillRunning as StillRunning
+    from resilient.net.supervisor.base import SupervisorStats as SupervisorStats
+    from resilient.net.supervisor.base import TooManyRestarts as TooManyRestarts
+    from resilient.net.supervisor.stop_signal import StopSignal as StopSignal
+    from resilient.net.supervisor.threads import Supervisor as Supervisor
 
 # Where each public name lives; ".errors" is that of the whole library.
 _HOMES = {
-    "Poller": "thread_poller",
+    "Poller": "poller.threads",
     "Reconnector": "reconnector",
-    "StopSignal": "stop_signal",
-    "Supervisor": "thread_supervisor",
-    "SupervisorStats": "supervision",
-    "TooManyRestarts": "supervision",
-    "ConnectionManager": "thread_manager",
-    "ManagerStats": "manager_plan",
-    "FramedClient": "thread_framed_client",
-    "FramedStats": "framed",
-    "FrameTooLarge": "framed",
-    "OutboxFull": "framed",
-    "OutboxPlan": "framed",
-    "StillRunning": "supervision",
+    "StopSignal": "supervisor.stop_signal",
+    "Supervisor": "supervisor.threads",
+    "SupervisorStats": "supervisor.base",
+    "TooManyRestarts": "supervisor.base",
+    "ConnectionManager": "connection.threads",
+    "ManagerStats": "connection.settings",
+    "FramedClient": "framed.threads",
+    "FramedStats": "framed.settings",
+    "FrameTooLarge": "framed.settings",
+    "OutboxFull": "framed.settings",
+    "OutboxPlan": "framed.settings",
+    "StillRunning": "supervisor.base",
     **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
 }
 

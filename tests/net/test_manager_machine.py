@@ -33,7 +33,7 @@ from resilient import Recovery
 from resilient.core.link import State
 from resilient.errors import ManagerClosed
 from resilient.net import ConnectionManager
-from resilient.net.manager_threads import MOST_HANGING
+from resilient.net.connection.thread_jobs import MOST_HANGING
 from resilient.net.sync import ConnectionManager as ThreadManager
 
 MOST_LEFT = MOST_HANGING - 3  # of what hangs, so that nothing is refused because of it

@@ -1,0 +1,157 @@
+"""What the connection managers for tasks and for threads share: the settings, and all that neither waits nor awaits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+from resilient.core.backoff import Backoff
+from resilient.core.duration import Duration, optional_seconds, whole
+from resilient.core.link import State
+from resilient.core.link_plan import BACKOFF, STABLE_AFTER, link_plan
+from resilient.net.connection.reconcile import Steward
+from resilient.net.connection.settings import (
+    CONNECT_TIMEOUT,
+    MISSES,
+    ManagerPlan,
+    ManagerStats,
+    checked_endpoints,
+    checked_function,
+    checked_heartbeat,
+    checked_hook,
+    checked_recovery,
+)
+from resilient.observe.listeners import Listener
+from resilient.policies.gate import checked_listeners, checked_name
+from resilient.policies.recovery import Recovery
+
+__all__ = ["Managed"]
+
+C = TypeVar("C")
+H = TypeVar("H", bound=Listener)
+
+
+class Managed(Generic[C]):
+    """The side of a connection manager that is the same for tasks and for threads."""
+
+    def __init__(
+        self,
+        connect: Callable[..., C],
+        *,
+        close: Callable[[C], object] | None = None,
+        probe: Callable[[C], object] | None = None,
+        on: object,
+        backoff: Backoff = BACKOFF,
+        attempts: int | None = None,
+        stable_after: Duration = STABLE_AFTER,
+        throttle: Duration = 0,
+        connect_timeout: Duration | None = CONNECT_TIMEOUT,
+        heartbeat: Duration | None = None,
+        misses: int = MISSES,
+        recovery: Recovery | None = None,
+        endpoints: Iterable[Hashable] = (),
+        name: str = "",
+        listeners: Iterable[Listener] | Listener = (),
+    ) -> None:
+        """The settings; nothing is begun before the manager is entered.
+
+        Args:
+            connect: makes a connection; called with an endpoint if ``endpoints`` are given. ``current_deadline()``
+                tells it how long it may take. One that took too long is given up; otherwise one runs at a time.
+            close: ends a connection; called once for each that was made, errors ignored, and waited for 10 s at most.
+            probe: asks a connection whether it lives: after connect, and at each heartbeat. If it raises, it does not.
+            on: what trouble calls for: classes of errors, a predicate or a classifier. FAIL ends the link.
+            backoff: waits between connections that fail.
+            attempts: connections that may fail in a row, the lost one included; None for ever. Also the most times
+                that an operation is tried.
+            stable_after: uptime that resets the backoff, seconds, >= 0.
+            throttle: least time between the starts of two dials, seconds, >= 0.
+            connect_timeout: for connect and the first probe, and for a recovery handler, seconds, > 0; None for no
+                limit.
+            heartbeat: interval of probes while nothing else is heard, seconds, > 0; None for none.
+            misses: intervals of silence after which the connection counts as lost, >= 2.
+            recovery: handlers for ROTATE_PROXY and RELOGIN, run before the next dial, once for all. Whether they
+                return, raise or take too long, the dial follows. (RECONNECT is connect.)
+            endpoints: where to connect, in order of preference: those that failed come last.
+            name: for events and errors.
+            listeners: plain functions of an event.
+
+        Raises:
+            TypeError, ValueError: an argument is of the wrong type or out of range.
+        """
+        hears = checked_listeners(listeners)
+        for listener in hears:
+            checked_hook(listener)
+        plan = ManagerPlan(
+            checked_function("connect", connect, "that makes a connection"),
+            close if close is None else checked_function("close", close, "of the connection"),
+            probe if probe is None else checked_function("probe", probe, "of the connection"),
+            link_plan(on, backoff=backoff, attempts=attempts, stable_after=stable_after, throttle=throttle),
+            optional_seconds("connect_timeout", connect_timeout, above=True),
+            checked_heartbeat(heartbeat, probe),
+            whole("misses", misses, least=2),
+            checked_recovery(recovery),
+            checked_endpoints(endpoints),
+            checked_name(name),
+            hears,
+        )
+        self._steward: Steward[C] = self._staffed(plan)
+
+    def _staffed(self, plan: ManagerPlan) -> Steward[C]:
+        """A steward, with hands of the subclass's kind."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return self._steward.plan.name
+
+    @property
+    def state(self) -> State:
+        """What it is doing: IDLE before it is entered."""
+        return self._steward.state
+
+    def stats(self) -> ManagerStats:
+        """The present numbers."""
+        return self._steward.stats()
+
+    def on_event(self, listener: H) -> H:
+        """Tells a function of every event from now on; a decorator, too. What it raises is logged, nothing more.
+
+        Raises:
+            TypeError: it cannot be called, or is async: nobody would await it.
+        """
+        self._steward.hear(listener)
+        return listener
+
+    def heard(self) -> None:
+        """Says that the connection gave a sign of life which the user saw itself, such as a push; from any thread.
+
+        It counts as an answered heartbeat: the next probe is put off. (What ``call`` and ``use`` do is seen anyway.)
+        """
+        self._steward.heard()
+
+    def lost(self, error: BaseException | None, conn: C) -> None:
+        """Says that a connection has ended, for readers that notice; from any thread. Of an old one it changes nothing.
+
+        Args:
+            error: how it is known; None for an orderly end.
+            conn: which one: the very object that connect gave.
+        """
+        self._steward.lost(error, conn)
+
+    def resume(self) -> None:
+        """Lets a FAILED link begin anew; from any thread. In any other state it does nothing.
+
+        Raises:
+            ManagerClosed: the manager is closed, or drains.
+        """
+        self._steward.resume()
+
+    def reconnect_now(self) -> None:
+        """Asks for a new connection without any wait but the throttle; from any thread.
+
+        Raises:
+            ManagerClosed: the manager is closed, or drains.
+        """
+        self._steward.reconnect()

@@ -1,0 +1,94 @@
+"""What happened to a managed connection, told in order to whoever listens; and the notes on its errors."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from resilient.core.action import Action
+from resilient.core.events import Event, LinkChanged, Recovered, Recovering, RecoveryFailed, Waiting
+from resilient.core.link import Move, State
+from resilient.net.connection.settings import checked_hook
+from resilient.observe.listeners import Listener, hearers, tell
+from resilient.observe.log import level_of
+
+__all__ = ["Story", "note"]
+
+
+class Story:
+    """The events of one manager. Not thread-safe, but for ``tell_all``: the steward holds its lock around the rest.
+
+    Args:
+        name: of the manager, in events.
+        listeners: who hears them.
+
+    Attributes:
+        started: when the manager was entered, monotonic seconds.
+        news: whether there are events of which the driver does not know yet.
+    """
+
+    __slots__ = ("_listeners", "_untold", "name", "news", "started")
+
+    def __init__(self, name: str, listeners: tuple[Listener, ...]) -> None:
+        self.name = name
+        self.started = 0.0
+        self.news = False
+        self._listeners = listeners
+        self._untold: deque[Event] = deque()
+
+    @property
+    def untold(self) -> bool:
+        """Whether there are events that nobody was told yet."""
+        return bool(self._untold)
+
+    def hear(self, listener: Listener) -> None:
+        """Another listener.
+
+        Raises:
+            TypeError: it cannot be called, or would have to be awaited.
+        """
+        checked_hook(listener)
+        self._listeners = (*self._listeners, listener)
+
+    def moved(self, moves: Iterable[Move], now: float, why: str) -> None:
+        """The link changed its state; ``why`` is not said of a dial, which the state before explains."""
+        for before, after in moves:
+            told = "" if after is State.CONNECTING else why
+            self._note(LinkChanged(self.name, now - self.started, before, after, told))
+
+    def waiting(self, now: float, dial: int, seconds: float) -> None:
+        """The link waits before this dial of the present outage."""
+        self._note(Waiting(self.name, now - self.started, dial, seconds))
+
+    def recovering(self, now: float, action: Action) -> None:
+        """A handler is run."""
+        self._note(Recovering(self.name, now - self.started, action))
+
+    def recovered(self, now: float, action: Action, failure: Exception | None) -> None:
+        """It returned, or raised this."""
+        told = self.name, now - self.started, action
+        self._note(Recovered(*told) if failure is None else RecoveryFailed(*told, failure))
+
+    def unrecovered(self, now: float, action: Action) -> None:
+        """There is no handler."""
+        self._note(RecoveryFailed(self.name, now - self.started, action, None))
+
+    def tell_all(self) -> None:
+        """Hands out the events that nobody was told yet, in order; no lock is held."""
+        while True:
+            try:
+                event = self._untold.popleft()
+            except IndexError:
+                return
+            tell(event, hearers(self._listeners, level_of(event)))
+
+    def _note(self, event: Event) -> None:
+        if hearers(self._listeners, level_of(event)):
+            self._untold.append(event)
+            self.news = True
+
+
+def note(error: Exception, text: str) -> None:
+    """Adds a note, once."""
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)

@@ -1,0 +1,276 @@
+"""The framed server for asyncio: opaque frames from many connections, answered in order."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from resilient.core.addresses import Address, AddressLike, TcpAddress, UnixAddress, read_address
+from resilient.core.duration import Duration, seconds, whole
+from resilient.core.frames import MAX_FRAME, checked_limit, encode
+from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.wrapping.kind import Kind
+from resilient.net.framed.listening import BACKLOG, listen_tcp, listen_unix
+from resilient.net.framed.server_connection import Peer, Service
+from resilient.net.framed.settings import panics_only, refuse_trio
+from resilient.net.poller.base import checked_kind
+from resilient.observe.listeners import Listener
+from resilient.policies.catch import Catch
+from resilient.policies.gate import checked_listeners
+
+__all__ = ["FramedServer", "Peer", "ServerStats"]
+
+MAX_CONNECTIONS = 10_000
+MAX_PENDING = 16 * 2**20  # bytes
+CLOSE_TIMEOUT = 5.0  # seconds
+BREATHER = 1.0  # seconds: asyncio's own ACCEPT_RETRY_DELAY
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """What has happened so far.
+
+    Attributes:
+        connections: those that are open.
+        accepted: all that were.
+        turned_away: those for which there was no room.
+        cut_off: those that announced too large a frame, or did not read what was sent to them.
+        received: frames that came.
+        sent: frames that were handed over.
+    """
+
+    connections: int
+    accepted: int
+    turned_away: int
+    cut_off: int
+    received: int
+    sent: int
+
+
+class FramedServer:
+    """Takes opaque frames from any number of connections, and answers them in order: ``async with``.
+
+    It runs on asyncio and uvloop.
+
+    Args:
+        address: ``"tcp://127.0.0.1:0"`` (0 takes any port that is free), ``"unix:/path"`` or ``(host, port)``. A Unix
+            socket that a dead server left behind is replaced, a live one never.
+        handler: called with each frame, and with its :class:`Peer` if it takes two arguments, blocking or async; what
+            it returns, if that is not None, is sent as the answer. What it raises is told as a Panic, nothing more.
+            The frames of one connection are handled one after the other.
+        max_frame: most bytes of a frame, in both directions; who announces more is cut off.
+        max_connections: most open connections, >= 1; further ones are closed at once.
+        max_pending: most bytes that a connection may leave unread, >= 1, before it is cut off.
+        heartbeat: whether empty frames are heartbeats, answered by the same, which no handler sees.
+        on_connect: called with each new Peer; a plain function.
+        on_disconnect: called with each Peer that is gone; a plain function.
+        name: for events; the address by default.
+        listeners: plain functions of an event.
+
+    Raises:
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+        OSError: on entering: somebody listens there, or it is no place to listen.
+    """
+
+    def __init__(
+        self,
+        address: AddressLike,
+        handler: Callable[..., object] | None = None,
+        *,
+        max_frame: int = MAX_FRAME,
+        max_connections: int = MAX_CONNECTIONS,
+        max_pending: int = MAX_PENDING,
+        heartbeat: bool = False,
+        on_connect: Callable[[Peer], object] | None = None,
+        on_disconnect: Callable[[Peer], object] | None = None,
+        name: str = "",
+        listeners: Iterable[Listener] | Listener = (),
+    ) -> None:
+        self._address = read_address("address", address)
+        self._name = name or self._address.url
+        if not isinstance(heartbeat, bool):
+            raise TypeError(f"heartbeat must be True or False, got {heartbeat!r}")
+        self._hears = panics_only(checked_listeners(listeners))
+        limit = checked_limit(max_frame)
+        self._service = Service(
+            answer=self._guarded("handler", handler, Kind.SYNC, Kind.ASYNC, Kind.EITHER),
+            to_peer=handler is not None and _takes_peer(handler),
+            greet=self._guarded("on_connect", on_connect, Kind.SYNC, Kind.EITHER),
+            part=self._guarded("on_disconnect", on_disconnect, Kind.SYNC, Kind.EITHER),
+            refuse=self._guarded("answer", partial(encode, limit=limit), Kind.SYNC, Kind.EITHER),
+            max_frame=limit,
+            max_connections=whole("max_connections", max_connections, least=1),
+            max_pending=whole("max_pending", max_pending, least=1),
+            heartbeat=heartbeat,
+        )
+        self._admitting: set[asyncio.Task[None]] = set()
+        self._listener: socket.socket | None = None
+        self._inode = -1
+
+    def _guarded(self, what: str, hook: Any, *kinds: Kind) -> Any:
+        if hook is None:
+            return _nothing
+        kind = checked_kind(what, hook, kinds)
+        return Catch(f"{self._name}: {what}").guard(hook, kind, self._hears)
+
+    @property
+    def name(self) -> str:
+        """As it was given, or the address."""
+        return self._name
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port that was found."""
+        return self._address
+
+    @property
+    def url(self) -> str:
+        """The address as text, for a client: ``tcp://127.0.0.1:40123`` or ``unix:/path``."""
+        return self._address.url
+
+    @property
+    def connections(self) -> tuple[Peer, ...]:
+        """The open connections, in the order of their accepts."""
+        return tuple(self._service.peers.values())
+
+    def stats(self) -> ServerStats:
+        """The present numbers."""
+        now = self._service
+        return ServerStats(len(now.peers), now.accepted, now.turned_away, now.cut_off, now.received, now.sent)
+
+    def broadcast(self, frame: bytes | bytearray | memoryview) -> int:
+        """Sends a frame to all connections, in the server's event loop; to how many it was handed over.
+
+        Raises:
+            FrameTooLarge: it has more than ``max_frame`` bytes.
+        """
+        frame = bytes(frame)
+        encode(frame, self._service.max_frame)
+        return sum(peer.send(frame) for peer in self.connections)
+
+    async def start(self) -> None:
+        """What entering does.
+
+        Raises:
+            OSError: somebody listens there, or it is no place to listen.
+            RuntimeError: it runs already; or not on asyncio.
+        """
+        refuse_trio("FramedServer", "run it by asyncio, in a thread or process of its own")
+        if self._listener is not None:
+            raise RuntimeError(f"the server at {self.url} runs already")
+        loop = asyncio.get_running_loop()
+        self._listener = await self._listen(loop)
+        self._service.open = True
+        loop.add_reader(self._listener, self._accept)
+
+    async def close(self, timeout: Duration = CLOSE_TIMEOUT) -> None:
+        """Stops listening, lets handlers end and answers leave, and closes every connection; again does nothing.
+
+        Args:
+            timeout: after which connections are cut off, seconds, >= 0, by the real clock.
+        """
+        limit = seconds("timeout", timeout)
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        self._service.open = False
+        asyncio.get_running_loop().remove_reader(listener)
+        if isinstance(self._address, UnixAddress):
+            with suppress(OSError):
+                if os.stat(self._address).st_ino == self._inode:
+                    os.unlink(self._address)
+        listener.close()
+        if self._admitting:
+            await asyncio.wait(self._admitting)
+        ending = [asyncio.ensure_future(peer.finish()) for peer in self._service.made]
+        try:
+            if ending:
+                await asyncio.wait(ending, timeout=limit)
+        finally:
+            for peer in self._service.made:
+                peer.abort()
+        if ending:
+            await asyncio.wait(ending)
+
+    async def __aenter__(self) -> FramedServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        del error, traceback  # a frame that holds the error it raised is a cycle
+        await self.close(CLOSE_TIMEOUT if kind is None else 0)
+
+    # Inside.
+
+    # Not by asyncio's own server: one that is closed while it accepts leaks the connection (3.11), and it would unlink
+    # a live Unix socket that has taken the place of ours.
+    def _accept(self) -> None:
+        """Connections wait at the door."""
+        loop, listener = asyncio.get_running_loop(), self._listener
+        for _ in range(BACKLOG):
+            if listener is None:
+                return
+            try:
+                accepted, _address = listener.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            except OSError:  # descriptors or memory ran out: trying at once would keep the loop busy
+                loop.remove_reader(listener)
+                loop.call_later(BREATHER, self._accept_again, listener)
+                return
+            accepted.setblocking(False)
+            task = loop.create_task(self._admit(accepted), name="framed server: accept")
+            self._admitting.add(task)
+            task.add_done_callback(self._admitting.discard)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener is self._listener:
+            asyncio.get_running_loop().add_reader(listener, self._accept)
+
+    async def _admit(self, accepted: socket.socket) -> None:
+        DEADLINE.set(None)  # that of whoever started the server is not the one of its handlers
+        peer = Peer(self._service)
+        self._service.made.add(peer)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: peer, accepted)
+        except OSError:  # it is gone again
+            self._service.made.discard(peer)
+            accepted.close()
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
+        if isinstance(self._address, UnixAddress):
+            listener = listen_unix(self._address)
+            self._inode = os.stat(self._address).st_ino
+            return listener
+        host, port = self._address
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, _, _, _, where = found[0]
+        listener = listen_tcp(family, where)
+        self._address = TcpAddress(*listener.getsockname()[:2])
+        return listener
+
+    def __repr__(self) -> str:
+        return f"<FramedServer at {self.url}, {len(self._service.peers)} connections>"
+
+
+def _nothing(*_: object) -> None:
+    """In place of a hook that nobody gave."""
+
+
+def _takes_peer(handler: Any) -> bool:
+    """Whether a handler wants to be told whose frame it is."""
+    try:
+        inspect.signature(handler).bind(b"", None)
+    except (TypeError, ValueError):  # one argument; or a builtin that does not tell
+        return False
+    return True

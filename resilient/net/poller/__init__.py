@@ -1,0 +1,1 @@
+"""Values that are fetched again and again; the last good one stays in force."""

@@ -1,0 +1,88 @@
+"""Poller: fetches something at an interval, and keeps the last good value in force."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
+from typing import TypeVar
+
+from resilient.core.backoff import Backoff
+from resilient.core.duration import Duration
+from resilient.core.failures import ATTEMPTS, BACKOFF
+from resilient.core.polling import PollPlan
+from resilient.drivers.loops.current import pause
+from resilient.drivers.wrapping.kind import Kind
+from resilient.net.poller.base import Polled, checked_kind
+from resilient.observe.listeners import Listener
+
+__all__ = ["Poller"]
+
+T = TypeVar("T")
+
+
+class Poller(Polled[T]):
+    """Fetches something again and again, for as long as ``run()`` runs: give that to a :class:`Supervisor`.
+
+    What was fetched is applied under ``catch``: if that blows up, it is told as a :class:`~resilient.events.Panic` and
+    the value before stays in force. A fetch that raises is tried again by a backoff. After so many failures in a row a
+    :class:`~resilient.events.GaveUp` is told, and the poller goes on at the backoff's cap, or stops. A fetch has no
+    limit of time here: put it under a ``Timeout``.
+
+    Args:
+        fetch: an async function without arguments; what it returns is the value, what it raises a failure.
+        apply: a function of each value fetched, sync or async, that makes it work.
+        interval: between an answer and the next fetch, seconds, > 0.
+        backoff: the waits after failures.
+        attempts: failures in a row after which it gives up, >= 1; None: never.
+        keep_trying: whether it then goes on; else ``run()`` returns.
+        name: for events.
+        listeners: functions of an event.
+
+    Attributes:
+        rejected: values that blew up when they were applied.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: it is outside its range.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[T]],
+        apply: Callable[[T], object] | None = None,
+        *,
+        interval: Duration,
+        backoff: Backoff = BACKOFF,
+        attempts: int | None = ATTEMPTS,
+        keep_trying: bool = True,
+        name: str = "poller",
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
+        plan = PollPlan(interval, backoff, attempts, keep_trying)
+        checked_kind("fetch", fetch, (Kind.ASYNC, Kind.EITHER))
+        super().__init__(plan, apply, (Kind.SYNC, Kind.ASYNC, Kind.EITHER), name, listeners)
+        self._fetch = fetch
+
+    async def run(self) -> None:
+        """Polls until it is cancelled, or gives up and does not keep trying.
+
+        Raises:
+            RuntimeError: it runs already.
+        """
+        with self._running() as clock:
+            while (wait := await self._poll()) is not None:
+                await pause(clock, wait)
+
+    async def _poll(self) -> float | None:
+        try:
+            value = await self._fetch()
+        except Exception as error:
+            return self._failed(error)
+        wait = self._answered()
+        outcome: object = None
+        if self._apply is not None:
+            outcome = self._apply(value)
+            if isinstance(outcome, CoroutineType):
+                outcome = await outcome
+        self._applied(value, outcome)
+        return wait

@@ -1,0 +1,81 @@
+"""Poller for threads: the blocking twin of the one for tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from resilient.core.backoff import Backoff
+from resilient.core.duration import Duration
+from resilient.core.failures import ATTEMPTS, BACKOFF
+from resilient.core.polling import PollPlan
+from resilient.drivers.clock import is_virtual
+from resilient.drivers.wrapping.kind import Kind
+from resilient.net.poller.base import Polled, checked_kind
+from resilient.net.supervisor.stop_signal import StopSignal
+from resilient.observe.listeners import Listener
+
+__all__ = ["Poller"]
+
+T = TypeVar("T")
+
+
+class Poller(Polled[T]):
+    """As :class:`resilient.net.Poller`, for functions that block: ``run`` is a loop for a supervisor of threads.
+
+    Args:
+        fetch: a function without arguments; what it returns is the value, what it raises a failure.
+        apply: a function of each value fetched, that makes it work.
+        interval: between an answer and the next fetch, seconds, > 0.
+        backoff: the waits after failures.
+        attempts: failures in a row after which it gives up, >= 1; None: never.
+        keep_trying: whether it then goes on; else ``run()`` returns.
+        name: for events.
+        listeners: functions of an event, called in the thread of ``run()``.
+
+    Attributes:
+        rejected: values that blew up when they were applied.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: it is outside its range.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], T],
+        apply: Callable[[T], object] | None = None,
+        *,
+        interval: Duration,
+        backoff: Backoff = BACKOFF,
+        attempts: int | None = ATTEMPTS,
+        keep_trying: bool = True,
+        name: str = "poller",
+        listeners: tuple[Listener, ...] = (),
+    ) -> None:
+        plan = PollPlan(interval, backoff, attempts, keep_trying)
+        checked_kind("fetch", fetch, (Kind.SYNC, Kind.EITHER))
+        super().__init__(plan, apply, (Kind.SYNC, Kind.EITHER), name, listeners)
+        self._fetch = fetch
+
+    def run(self, stop: StopSignal) -> None:
+        """Polls until the signal is given, or it gives up and does not keep trying.
+
+        Raises:
+            RuntimeError: it runs already.
+        """
+        with self._running() as clock:
+            while (wait := self._poll()) is not None:
+                if is_virtual(clock):
+                    clock.record(wait)
+                if stop.wait(wait):
+                    return
+
+    def _poll(self) -> float | None:
+        try:
+            value = self._fetch()
+        except Exception as error:
+            return self._failed(error)
+        wait = self._answered()
+        self._applied(value, None if self._apply is None else self._apply(value))
+        return wait

@@ -1,0 +1,1 @@
+"""Loops that run in the background and are started again when they die."""
