@@ -33,7 +33,7 @@ from resilient import Recovery
 from resilient.core.link import State
 from resilient.errors import ManagerClosed
 from resilient.net import ConnectionManager
-from resilient.net.connection.thread_jobs import MOST_HANGING
+from resilient.net.connection.threads import MOST_HANGING
 from resilient.net.sync import ConnectionManager as ThreadManager
 
 MOST_LEFT = MOST_HANGING - 3  # of what hangs, so that nothing is refused because of it
@@ -266,7 +266,7 @@ class OfThreads(Played):
         while self.seen(self.manager) != model.view() or self.clock.asleep != model.pausing:
             if time.monotonic() > end:
                 break
-            self.manager._steward.stir()  # time may have passed before the driver had begun to wait for it
+            self.manager._jobs.reconciler.stir()  # time may have passed before the driver had begun to wait for it
             time.sleep(0.0002)
         assert (model.view(), model.pausing) == (self.seen(self.manager), self.clock.asleep)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER, link_plan
-from resilient.net.connection.reconcile import Steward
+from resilient.drivers.loops.waiters import Wakeable
+from resilient.net.connection.job import Lease
 from resilient.net.connection.settings import (
     CONNECT_TIMEOUT,
     MISSES,
@@ -21,17 +23,20 @@ from resilient.net.connection.settings import (
     checked_hook,
     checked_recovery,
 )
+from resilient.net.connection.state import ConnectionState
+from resilient.net.connection.steps import Steps
+from resilient.net.connection.waiters import Waiters
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import checked_listeners, checked_name
 from resilient.policies.recovery import Recovery
 
-__all__ = ["Managed"]
+__all__ = ["BaseConnectionManager"]
 
 C = TypeVar("C")
 H = TypeVar("H", bound=Listener)
 
 
-class Managed(Generic[C]):
+class BaseConnectionManager(Generic[C]):
     """The side of a connection manager that is the same for tasks and for threads."""
 
     def __init__(
@@ -95,25 +100,29 @@ class Managed(Generic[C]):
             checked_name(name),
             hears,
         )
-        self._steward: Steward[C] = self._staffed(plan)
+        self._state: ConnectionState[C] = ConnectionState(plan)
+        self._waiters = Waiters(self._state)
+        self._state.watch(self._driven(self._state))
+        self._state.watch(self._waiters.look_again)
 
-    def _staffed(self, plan: ManagerPlan) -> Steward[C]:
-        """A steward, with hands of the subclass's kind."""
+    def _driven(self, state: ConnectionState[C]) -> Callable[[], object]:
+        """Makes the driver of the connection; gives what wakes it, from any thread."""
         raise NotImplementedError
 
     @property
     def name(self) -> str:
         """As it was given."""
-        return self._steward.plan.name
+        return self._state.plan.name
 
     @property
     def state(self) -> State:
         """What it is doing: IDLE before it is entered."""
-        return self._steward.state
+        return self._state.state
 
     def stats(self) -> ManagerStats:
         """The present numbers."""
-        return self._steward.stats()
+        waiters = self._waiters
+        return self._state.stats(operations=waiters.operations, waiting=waiters.waiting)
 
     def on_event(self, listener: H) -> H:
         """Tells a function of every event from now on; a decorator, too. What it raises is logged, nothing more.
@@ -121,7 +130,7 @@ class Managed(Generic[C]):
         Raises:
             TypeError: it cannot be called, or is async: nobody would await it.
         """
-        self._steward.hear(listener)
+        self._state.hear(listener)
         return listener
 
     def heard(self) -> None:
@@ -129,7 +138,7 @@ class Managed(Generic[C]):
 
         It counts as an answered heartbeat: the next probe is put off. (What ``call`` and ``use`` do is seen anyway.)
         """
-        self._steward.heard()
+        self._state.heard()
 
     def lost(self, error: BaseException | None, conn: C) -> None:
         """Says that a connection has ended, for readers that notice; from any thread. Of an old one it changes nothing.
@@ -138,7 +147,7 @@ class Managed(Generic[C]):
             error: how it is known; None for an orderly end.
             conn: which one: the very object that connect gave.
         """
-        self._steward.lost(error, conn)
+        self._state.lost(error, conn)
 
     def resume(self) -> None:
         """Lets a FAILED link begin anew; from any thread. In any other state it does nothing.
@@ -146,7 +155,7 @@ class Managed(Generic[C]):
         Raises:
             ManagerClosed: the manager is closed, or drains.
         """
-        self._steward.resume()
+        self._state.resume()
 
     def reconnect_now(self) -> None:
         """Asks for a new connection without any wait but the throttle; from any thread.
@@ -154,4 +163,22 @@ class Managed(Generic[C]):
         Raises:
             ManagerClosed: the manager is closed, or drains.
         """
-        self._steward.reconnect()
+        self._state.reconnect()
+
+    @contextmanager
+    def _using(self, lease: Lease[C]) -> Iterator[C]:
+        """A block that uses a connection, which was granted to it."""
+        try:
+            yield lease.conn
+        except Exception as error:
+            self._state.noticed(error, lease)
+            raise
+        else:
+            self._state.heard()
+        finally:
+            self._waiters.leave()
+
+    def _drained(self, waiter: Wakeable, limit: float | None) -> Steps[bool]:
+        """Steps that take no more operations and wait for those under way; whether all of them ended in time."""
+        self._state.drain()
+        return self._waiters.drained(waiter, limit, self._state.clock)

@@ -1,4 +1,4 @@
-"""What happened to a managed connection, told in order to whoever listens; and the notes on its errors."""
+"""Events of a managed connection, told in order to whoever listens; and the notes on its errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from resilient.net.connection.settings import checked_hook
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import level_of
 
-__all__ = ["Story", "note"]
+__all__ = ["EventQueue", "note"]
 
 
-class Story:
-    """The events of one manager. Not thread-safe, but for ``tell_all``: the steward holds its lock around the rest.
+class EventQueue:
+    """The events of one manager that nobody was told yet, oldest first.
+
+    Adding events is not thread-safe: the connection's state holds its lock around it. ``tell_all`` may run in any
+    thread at the same time.
 
     Args:
         name: of the manager, in events.
@@ -42,7 +45,7 @@ class Story:
         return bool(self._untold)
 
     def hear(self, listener: Listener) -> None:
-        """Another listener.
+        """Adds a listener for every later event.
 
         Raises:
             TypeError: it cannot be called, or would have to be awaited.
@@ -54,24 +57,24 @@ class Story:
         """The link changed its state; ``why`` is not said of a dial, which the state before explains."""
         for before, after in moves:
             told = "" if after is State.CONNECTING else why
-            self._note(LinkChanged(self.name, now - self.started, before, after, told))
+            self._add(LinkChanged(self.name, now - self.started, before, after, told))
 
     def waiting(self, now: float, dial: int, seconds: float) -> None:
         """The link waits before this dial of the present outage."""
-        self._note(Waiting(self.name, now - self.started, dial, seconds))
+        self._add(Waiting(self.name, now - self.started, dial, seconds))
 
     def recovering(self, now: float, action: Action) -> None:
-        """A handler is run."""
-        self._note(Recovering(self.name, now - self.started, action))
+        """The handler of an action is run."""
+        self._add(Recovering(self.name, now - self.started, action))
 
     def recovered(self, now: float, action: Action, failure: Exception | None) -> None:
-        """It returned, or raised this."""
+        """The handler of an action returned, or raised this."""
         told = self.name, now - self.started, action
-        self._note(Recovered(*told) if failure is None else RecoveryFailed(*told, failure))
+        self._add(Recovered(*told) if failure is None else RecoveryFailed(*told, failure))
 
     def unrecovered(self, now: float, action: Action) -> None:
-        """There is no handler."""
-        self._note(RecoveryFailed(self.name, now - self.started, action, None))
+        """There is no handler for an action."""
+        self._add(RecoveryFailed(self.name, now - self.started, action, None))
 
     def tell_all(self) -> None:
         """Hands out the events that nobody was told yet, in order; no lock is held."""
@@ -82,13 +85,13 @@ class Story:
                 return
             tell(event, hearers(self._listeners, level_of(event)))
 
-    def _note(self, event: Event) -> None:
+    def _add(self, event: Event) -> None:
         if hearers(self._listeners, level_of(event)):
             self._untold.append(event)
             self.news = True
 
 
 def note(error: Exception, text: str) -> None:
-    """Adds a note, once."""
+    """Adds a note to an error, once."""
     if text not in getattr(error, "__notes__", ()):
         error.add_note(text)

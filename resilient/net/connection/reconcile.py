@@ -1,10 +1,7 @@
-"""What the managers for tasks and for threads share: everything but how to run something in the background.
+"""What a manager's driver does: it compares what is wanted with what runs, and begins the jobs that are missing.
 
-A steward keeps the link, the connection and whoever waits for one. Facts may come from any thread: each takes the
-lock for a few assignments, and wakes the driver and the waiting callers after it. The driver is the one task or
-thread that calls :meth:`Steward.turn`: it starts, through the shell's :class:`~resilient.net.connection.jobs.Hands`,
-what the link asks for. Only jobs run user code, each in the background, and tell how they ended; so nothing that
-hangs holds the driver up.
+The driver is the one task or thread that calls :meth:`Reconciler.turn`. It runs nothing of the user's: jobs do, each in
+the background, and report to the state of the connection how they ended. So nothing that hangs holds the driver up.
 """
 
 from __future__ import annotations
@@ -12,54 +9,72 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from resilient.core.action import Action
 from resilient.core.link import Recover, State, Wait
-from resilient.core.pulse import Pulse
-from resilient.drivers.deadline import DEADLINE
 from resilient.errors import AttemptTimeout, PeerSilent
-from resilient.net.connection.jobs import INSIDE, Act, Hands, Job, Member, Pause
-from resilient.net.connection.settings import ManagerPlan
-from resilient.net.connection.state import Facts
+from resilient.net.connection.job import Job, Task
+from resilient.net.connection.state import ConnectionState
 
-__all__ = ["Steward"]
+__all__ = ["JobRunner", "Pause", "Reconciler"]
 
 C = TypeVar("C")
+Taken = TypeVar("Taken", contravariant=True)
 
 
-class Steward(Facts[C]):
-    """The state of one manager, and what its driver does about it.
+class JobRunner(Protocol[Taken]):
+    """Who runs jobs in the background, as tasks or as threads."""
 
-    Args:
-        plan: the settings.
-        hands: what runs its jobs.
+    def dial(self, job: Job) -> Task: ...
+
+    def recover(self, job: Job) -> Task: ...
+
+    def probe(self, job: Job, conn: Taken) -> Task: ...
+
+    def discard(self, conn: Taken) -> object:
+        """Closes a connection."""
+        ...
+
+    def tell(self) -> object:
+        """Hands out the events that nobody was told yet."""
+        ...
+
+
+class Pause(NamedTuple):
+    """The driver has nothing to do for so long, or until it is woken.
+
+    Attributes:
+        seconds: None for no limit.
+        passes: whether virtual time passes for it, as for any wait of a policy.
     """
 
-    def __init__(self, plan: ManagerPlan, hands: Hands[C]) -> None:
-        super().__init__(plan)
-        self._hands = hands
-        self._born = 0
+    seconds: float | None = None
+    passes: bool = False
 
-    def begins(self, job: Job) -> None:
-        """A job begins, in this context."""
-        INSIDE.set((self, job))
-        # The deadline of whoever entered the manager is not the connection's.
-        DEADLINE.set(None if job.ends_at == math.inf else job.ends_at)
 
-    def overran(self, job: Job, error: Exception) -> None:
-        """A dial or a recovery took too long, or cannot even begin."""
-        if job.action is None:
-            self.dial_failed(job, error, cut_off=True)  # its connection is history: the driver cancels it
-        else:
-            job.cancel()
-            self.recovered(job, error)
+Act: TypeAlias = Callable[[], object]
 
-    @property
-    def within(self) -> bool:
-        """Whether this code runs in one of the manager's own jobs."""
-        inside = INSIDE.get()
-        return inside is not None and inside[0] is self and not inside[1].over
+
+class Reconciler(Generic[C]):
+    """Begins, one after the other, the jobs that the state of a connection asks for.
+
+    Args:
+        state: of the connection.
+        runner: of the jobs.
+    """
+
+    __slots__ = ("_runner", "_state", "_wake")
+
+    def __init__(self, state: ConnectionState[C], runner: JobRunner[C]) -> None:
+        self._state = state
+        self._runner = runner
+        self._wake: Callable[[], object] | None = None
+
+    def stir(self) -> None:
+        """Wakes the driver; from any thread."""
+        wake = self._wake
+        if wake is not None:
+            wake()
 
     def turn(self, wake: Callable[[], object]) -> Pause | None:
         """Does all there is to do now.
@@ -71,111 +86,84 @@ class Steward(Facts[C]):
             how long to wait; None when the manager is closed and nothing is left to be begun.
         """
         self._wake = wake  # first: a fact that comes after the last look must be heard
+        events = self._state.events
         while True:
-            if self.story.news:
-                self.story.news = False
-                self._hands.tell()
+            if events.news:
+                events.news = False
+                self._runner.tell()
             act = self._next()
             if act is not None and not isinstance(act, Pause):
                 act()
-            elif not self.story.news:
+            elif not events.news:
                 return act
 
     def _next(self) -> Act | Pause | None:
-        now = self.clock.now()
-        with self._lock:
-            if self._doomed:
-                return partial(self._hands.discard, self._doomed.popleft())
-            late = self._late_job()
-            if late is not None:
-                return late.cancel
-            match self._link.state:
-                case State.CLOSED:
-                    return None
-                case State.CONNECTING:
-                    return self._connecting(now)
-                case State.BACKING_OFF:
-                    return self._backing_off(now)
-                case State.READY | State.DRAINING if self._pulse is not None:
-                    return self._beating(self._pulse, now)
-                case _:
-                    return Pause()
+        state = self._state
+        for conn in state.take_unwanted():
+            return partial(self._runner.discard, conn)
+        stale = state.take_stale_job()
+        if stale is not None:
+            return stale.cancel
+        now = state.clock.now()
+        match state.state:
+            case State.CLOSED:
+                return None
+            case State.CONNECTING | State.BACKING_OFF:
+                return self._connect(now)
+            case State.READY | State.DRAINING:
+                return self._beat(now)
+            case _:
+                return Pause()
 
-    def _late_job(self) -> Job | None:
-        """A job whose connection is history."""
-        generation, closed = self._link.generation, self._link.state is State.CLOSED
-        job, beat = self._job, self._beat
-        if job is not None and (closed or job.generation != generation):
-            self._job = self._made = None
-            return job
-        if beat is not None and (closed or beat.generation != generation):
-            self._beat = None
-            return beat
-        return None
+    def _connect(self, now: float) -> Act | Pause:
+        state = self._state
+        due = state.due(now)
+        if due is None:  # it has just been decided otherwise
+            return self.stir
+        if isinstance(due, Job):
+            return self._await(due, now)
+        if isinstance(due, Wait):
+            return Pause(due.seconds, passes=True)
+        if isinstance(due, Recover):
+            return self._recover(due, now)
+        job = state.begin_dial(due, self._limit(now))
+        return self.stir if job is None else partial(self._begin, self._runner.dial, job)
 
-    def _connecting(self, now: float) -> Act | Pause:
-        if self._job is not None:
-            return self._awaited(self._job, now)
-        job = self._job = Job(self._link.generation, self._limit(now))
-        if self._endpoints is not None:
-            self._endpoint = job.endpoint = self._endpoints.best()
-        if self.plan.recovery is not None:
-            job.born = self.plan.recovery.flight.generation
-            self._born = job.born
-        return partial(self._launch, self._hands.dial, job)
+    def _recover(self, step: Recover, now: float) -> Act:
+        state, recovery = self._state, self._state.plan.recovery
+        if recovery is None or recovery.handler(step.action) is None:
+            return partial(state.skip_recovery, step, now)
+        # Its handler, or that of whoever recovers already, begins when the throttle allows.
+        job = state.begin_recovery(step, self._limit(now + recovery.flight.hold(now)), now)
+        return self.stir if job is None else partial(self._begin, self._runner.recover, job)
 
-    def _limit(self, begins_at: float) -> float:
-        """When what begins then is given up."""
-        limit = self.plan.connect_timeout
-        return math.inf if limit is None else begins_at + limit
-
-    def _awaited(self, job: Job, now: float) -> Act | Pause:
-        """A dial or a recovery is under way."""
+    def _await(self, job: Job, now: float) -> Act | Pause:
+        """A dial or a recovery is under way: it may go on for a while, or has taken too long."""
         if now < job.ends_at:
             return Pause(None if job.ends_at == math.inf else job.ends_at - now)
-        assert self.plan.connect_timeout is not None  # else it would never end
-        return partial(self.overran, job, AttemptTimeout(self.plan.connect_timeout))
+        limit = self._state.plan.connect_timeout
+        assert limit is not None  # else it would never end
+        return partial(self._state.overran, job, AttemptTimeout(limit))
 
-    def _launch(self, hand: Callable[[Job], Member], job: Job) -> None:
-        job.member = hand(job)
+    def _beat(self, now: float) -> Act | Pause:
+        state = self._state
+        lease = state.current
+        due = None if lease is None else state.beat(now)
+        if isinstance(due, Job):
+            assert lease is not None  # a probe is of a connection
+            return partial(self._begin, partial(self._probe, lease.conn), due)
+        if isinstance(due, PeerSilent):
+            assert lease is not None  # likewise
+            return partial(state.lost_of, lease.generation, due, cut_off=True)
+        return Pause(due)
 
-    def _backing_off(self, now: float) -> Act | Pause:
-        if self._job is not None:  # it recovers
-            return self._awaited(self._job, now)
-        if now < self._until and isinstance(self._step, Wait):
-            return Pause(self._until - now, passes=True)
-        if isinstance(self._step, Wait):
-            self._took(self._link.woke(now), "")
-        step = self._step
-        if not isinstance(step, Recover):
-            return Pause(step.seconds) if isinstance(step, Wait) else self._connecting(now)
-        self._step = None
-        recovery = self.plan.recovery
-        if recovery is None or recovery.handler(step.action) is None:
-            if self._endpoints is None or step.action is not Action.ROTATE_PROXY:  # else the next endpoint is the way
-                self.story.unrecovered(now, step.action)
-            self._took(self._link.recovered(step.generation, now), "")
-            return self._connecting(now)
-        # Its handler, or that of whoever recovers already, begins when the throttle allows.
-        job = self._job = Job(step.generation, self._limit(now + recovery.flight.hold(now)), step.action)
-        job.born = self._born
-        self._recoveries += 1
-        self.story.recovering(now, step.action)
-        return partial(self._launch, self._hands.recover, job)
+    def _limit(self, begins_at: float) -> float:
+        """When a job that begins then is given up."""
+        limit = self._state.plan.connect_timeout
+        return math.inf if limit is None else begins_at + limit
 
-    def _beating(self, pulse: Pulse, now: float) -> Act | Pause:
-        pulse.looked(now)
-        if pulse.suspected(now):
-            silent = PeerSilent(pulse.detector.interval * self.plan.misses)
-            return partial(self.lost_of, self._link.generation, silent, cut_off=True)
-        if pulse.due(now) and self._beat is None and self.lease is not None:
-            if self._heard_at + pulse.detector.interval > now >= self._heard_at:  # not idle: the beat is put off
-                pulse.beaten(self._heard_at)
-            else:
-                pulse.beaten(now)
-                beat = self._beat = Job(self.lease.generation)
-                return partial(self._launch, partial(self._probe, self.lease.conn), beat)
-        return Pause(max(0.0, pulse.look_at - now))
+    def _begin(self, run: Callable[[Job], Task], job: Job) -> None:
+        job.task = run(job)
 
-    def _probe(self, conn: C, job: Job) -> Member:
-        return self._hands.probe(job, conn)
+    def _probe(self, conn: C, job: Job) -> Task:
+        return self._runner.probe(job, conn)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from resilient.core.duration import Duration, optional_seconds
-from resilient.drivers.clock import CLOCK
+from resilient.core.link import State
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.current import Waiter, current_backend
 from resilient.drivers.loops.waiters import await_woken
-from resilient.net.connection.base import Managed
-from resilient.net.connection.jobs import Lease
-from resilient.net.connection.operation import Trouble
-from resilient.net.connection.reconcile import Steward
-from resilient.net.connection.settings import ManagerPlan, ManagerSettings
-from resilient.net.connection.task_jobs import Tasks, running_loop
+from resilient.net.connection.base import BaseConnectionManager
+from resilient.net.connection.job import Job, Task, is_within
+from resilient.net.connection.jobs import BaseJobs
+from resilient.net.connection.operation import Operation
+from resilient.net.connection.reconcile import Reconciler
+from resilient.net.connection.settings import ManagerSettings
+from resilient.net.connection.state import ConnectionState
+from resilient.net.connection.steps import Steps, play
+from resilient.net.task_group import Crew as TaskGroup
+from resilient.net.task_group import Latch, running_loop
+from resilient.net.task_group import crew as task_group
 
 __all__ = ["ConnectionManager"]
 
@@ -26,7 +32,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
-class ConnectionManager(Managed[C]):
+class ConnectionManager(BaseConnectionManager[C]):
     """Keeps one connection alive for any number of tasks: dials it, watches it, and makes a new one when it is lost.
 
     Entering it (``async with``) begins to dial, and waits for nothing; leaving it closes it. Whoever needs the
@@ -43,9 +49,9 @@ class ConnectionManager(Managed[C]):
         def __init__(self, connect: Callable[..., C], **settings: Unpack[ManagerSettings[C]]) -> None: ...
         def __init__(self, connect: Callable[..., object], **settings: Any) -> None: ...
 
-    def _staffed(self, plan: ManagerPlan) -> Steward[C]:
-        self._hands: Tasks[C] = Tasks(plan)
-        return self._hands.steward
+    def _driven(self, state: ConnectionState[C]) -> Callable[[], object]:
+        self._jobs = TaskJobs(state)
+        return self._jobs.reconciler.stir
 
     @overload
     async def call(self, fn: Callable[[C], Awaitable[T]], *, idempotent: bool = ...) -> T: ...
@@ -70,33 +76,22 @@ class ConnectionManager(Managed[C]):
             Exception: its own error; or that with which the link FAILED.
         """
         self._check()
-        steward = self._steward
-        lease, trouble = steward.enter(), None
-        entered = lease is not None
-        try:
-            while True:
-                if lease is None:
-                    lease = await self._granted(entered)
-                    entered = True
-                try:
-                    value = fn(lease.conn)
-                    if isawaitable(value):
-                        value = await value
-                except Exception as error:
-                    if trouble is None:
-                        trouble = Trouble(steward, idempotent)
-                    wait = trouble.failed(error, lease)
-                    if wait is None:
-                        raise
-                else:
-                    steward.heard()
-                    return value
-                lease = None
-                if wait:
-                    await pause(steward.clock, wait)
-        finally:
-            if entered:
-                steward.leave()
+        lease, operation = self._waiters.enter(), None
+        if lease is not None:
+            try:
+                value = fn(lease.conn)
+                if isawaitable(value):
+                    value = await value
+                self._state.heard()
+                return value
+            except Exception as error:
+                operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
+            finally:
+                if operation is None:
+                    self._waiters.leave()
+        operation = operation or Operation(self._state, self._waiters, fn, idempotent)
+        await play(operation.steps(current_backend().waiter))
+        return operation.result()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[C]:
@@ -106,19 +101,11 @@ class ConnectionManager(Managed[C]):
             DeadlineExceeded, NotConnected, Exception: there is no connection, as for ``call``.
         """
         self._check()
-        steward = self._steward
-        lease = steward.enter()
+        lease = self._waiters.enter()
         if lease is None:
-            lease = await self._granted(entered=False)
-        try:
-            yield lease.conn
-        except Exception as error:
-            steward.noticed(error, lease)
-            raise
-        else:
-            steward.heard()
-        finally:
-            steward.leave()
+            lease = await play(self._waiters.granted(current_backend().waiter))
+        with self._using(lease) as conn:
+            yield conn
 
     async def drain(self, timeout: Duration | None = None) -> bool:
         """Takes no more operations, waits for those under way, and closes.
@@ -131,14 +118,7 @@ class ConnectionManager(Managed[C]):
         """
         limit = optional_seconds("timeout", timeout)
         self._check()
-        steward = self._steward
-        waiter = current_backend().waiter()
-        if not steward.drain(waiter):
-            try:
-                await await_woken(waiter, steward.clock, limit)
-            finally:
-                steward.forsake(waiter)
-        drained = steward.drained
+        drained = await play(self._drained(current_backend().waiter(), limit))
         await self.close()
         return drained
 
@@ -147,18 +127,18 @@ class ConnectionManager(Managed[C]):
 
         Called from a function that the manager itself runs, it does not wait for the end.
         """
-        if self._hands.crew is not None:
+        if self._jobs.group is not None:
             self._check()
-        self._steward.close()
-        if self._hands.crew is not None and not self._steward.within:
-            await self._hands.over.wait()
+        self._state.close()
+        if self._jobs.group is not None and not is_within(self._state):
+            await self._jobs.ended.wait()
 
     async def __aenter__(self) -> Self:
-        self._steward.start()
+        self._state.start()
         try:
-            await self._hands.open()
+            await self._jobs.open()
         except BaseException:
-            self._steward.close()
+            self._state.close()
             raise
         return self
 
@@ -166,30 +146,104 @@ class ConnectionManager(Managed[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         del error, traceback  # a frame that holds the error it raised is a cycle
-        if self._steward.forked:  # what is open belongs to the parent
+        if self._state.origin.forked:  # what is open belongs to the parent
             return
-        self._steward.close()
+        self._state.close()
         if kind is not GeneratorExit:  # else nothing can be awaited: the tasks end by themselves
-            await self._hands.close()
+            await self._jobs.close()
 
     def _check(self) -> None:
-        self._steward.check()
-        if self._hands.loop is not running_loop():
+        self._state.check()
+        if self._jobs.loop is not running_loop():
             raise RuntimeError(
-                f"the manager of {self._steward.called!r} was started in another event loop, to which its connections "
+                f"the manager of {self._state.name!r} was started in another event loop, to which its connections "
                 "belong: make one for each loop"
             )
 
-    async def _granted(self, entered: bool) -> Lease[C]:
-        steward, deadline = self._steward, DEADLINE.get()
-        since = 0.0 if deadline is None else CLOCK.get().now()
-        while True:
-            waiter = current_backend().waiter()
-            lease = steward.admit(entered, waiter)
-            if lease is not None:
-                return lease
-            try:
-                await await_woken(waiter, CLOCK.get(), steward.patience(deadline, since))
-            finally:
-                steward.forsake(waiter)
-            steward.patience(deadline, since)  # before the connection: what comes too late is not taken
+
+class TaskJobs(BaseJobs[C]):
+    """The driver and the jobs of one manager, each in a task.
+
+    Attributes:
+        group: the tasks, from when the manager is entered on.
+        loop: the event loop of them.
+        ended: happens when the last of them has ended.
+    """
+
+    def __init__(self, state: ConnectionState[C]) -> None:
+        super().__init__(state)
+        self.group: TaskGroup | None = None
+        self.loop: object = None
+        self.ended = Latch()
+        self.reconciler = Reconciler(state, self)
+        self._running = 0
+
+    async def open(self) -> None:
+        """Starts the driver."""
+        self.loop = running_loop()
+        group = task_group()
+        await group.open()
+        self.group, self.cancelled = group, group.cancelled
+        self._start(self._drive, "driver")
+
+    async def close(self) -> None:
+        """Waits for the last task, whatever cancels this one meanwhile; that is told in the end."""
+        group = self._opened()
+        interrupt: BaseException | None = None
+        try:
+            while not self.ended.happened:
+                try:
+                    with group.shelter():
+                        await self.ended.wait()
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    interrupt = error
+            await group.close()
+            if interrupt is not None:
+                raise interrupt
+        finally:
+            del interrupt  # a frame that holds the error it raised is a cycle
+
+    def start(self, what: str, steps: Steps[None], job: Job) -> Task:
+        return self._start(partial(play, steps), what)
+
+    def waiter(self) -> Waiter:
+        return current_backend().waiter()
+
+    def unwanted(self, conn: C) -> None:
+        self._state.discard(conn)
+
+    def tell(self) -> None:
+        """Hands out the events that nobody was told yet."""
+        self._state.events.tell_all()
+
+    def _opened(self) -> TaskGroup:
+        assert self.group is not None  # it was entered
+        return self.group
+
+    def _start(self, work: Callable[[], Any], what: str) -> Task:
+        self._running += 1
+        return self._opened().start(work, f"{self._state.name}: {what}", self._ended)
+
+    def _ended(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self.ended.happen()
+        elif self._state.state is State.CLOSED:  # the driver waits for the last of them
+            self.reconciler.stir()
+
+    async def _drive(self) -> None:
+        DEADLINE.set(None)  # that of whoever entered the manager is not the connection's
+        try:
+            while True:
+                waiter = self.waiter()
+                pause = self.reconciler.turn(waiter.wake)
+                if pause is not None:
+                    await await_woken(waiter, self._state.clock, pause.seconds)
+                elif self._running > 1:  # jobs that were cancelled: what they made is yet to be closed
+                    await waiter.wait()
+                else:
+                    return
+        finally:
+            self._state.close("its driver ended")

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
+from threading import Lock, Thread
+from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
 from resilient.core.duration import Duration, optional_seconds
-from resilient.drivers.clock import CLOCK
-from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.loops.waiters import ThreadWaiter
-from resilient.net.connection.base import Managed
-from resilient.net.connection.jobs import Lease
-from resilient.net.connection.operation import Trouble
-from resilient.net.connection.reconcile import Steward
-from resilient.net.connection.settings import ManagerPlan
-from resilient.net.connection.thread_jobs import Threads, hold, plain
+from resilient.net.connection.base import BaseConnectionManager
+from resilient.net.connection.job import Job, Task, began, is_within
+from resilient.net.connection.jobs import BaseJobs
+from resilient.net.connection.operation import Operation
+from resilient.net.connection.reconcile import Reconciler
+from resilient.net.connection.settings import CLOSE_TIMEOUT
+from resilient.net.connection.state import ConnectionState
+from resilient.net.connection.steps import Steps, block, block_until_woken, plain
 
-__all__ = ["ConnectionManager"]
+__all__ = ["MOST_HANGING", "ConnectionManager"]
 
 C = TypeVar("C")
 T = TypeVar("T")
 
+# Dials that took too long cannot be stopped: from so many on that still hang, the next ones fail instead. So do
+# recoveries.
+MOST_HANGING = 8
+LIMITED = ("dial", "recovery")
+# Jobs that closing the manager waits for.
+ENDING = ("close", "listeners")
 
-class ConnectionManager(Managed[C]):
+
+class ConnectionManager(BaseConnectionManager[C]):
     """Keeps one connection alive for any number of threads: dials it, watches it, and makes a new one when it is lost.
 
     Entering it (``with``) begins to dial, and waits for nothing; leaving it closes it. Whoever needs the connection
@@ -34,9 +45,9 @@ class ConnectionManager(Managed[C]):
     closed. All functions block; none may be async.
     """
 
-    def _staffed(self, plan: ManagerPlan) -> Steward[C]:
-        self._hands: Threads[C] = Threads(plan)
-        return self._hands.steward
+    def _driven(self, state: ConnectionState[C]) -> Callable[[], object]:
+        self._jobs = ThreadJobs(state)
+        return self._jobs.reconciler.stir
 
     def call(self, fn: Callable[[C], T], *, idempotent: bool = False) -> T:
         """Calls a function of the connection, as often as it takes.
@@ -56,32 +67,21 @@ class ConnectionManager(Managed[C]):
             NotConnected: the link is FAILED, and no error says why; or the manager is closed, or never ran.
             Exception: its own error; or that with which the link FAILED.
         """
-        steward = self._steward
-        steward.check()
-        lease, trouble = steward.enter(), None
-        entered = lease is not None
-        try:
-            while True:
-                if lease is None:
-                    lease = self._granted(entered)
-                    entered = True
-                try:
-                    value = plain(fn(lease.conn))
-                except Exception as error:
-                    if trouble is None:
-                        trouble = Trouble(steward, idempotent)
-                    wait = trouble.failed(error, lease)
-                    if wait is None:
-                        raise
-                else:
-                    steward.heard()
-                    return value
-                lease = None
-                if wait:
-                    steward.clock.sleep(wait)
-        finally:
-            if entered:
-                steward.leave()
+        self._state.check()
+        lease, operation = self._waiters.enter(), None
+        if lease is not None:
+            try:
+                value = plain(fn(lease.conn))
+                self._state.heard()
+                return value
+            except Exception as error:
+                operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
+            finally:
+                if operation is None:
+                    self._waiters.leave()
+        operation = operation or Operation(self._state, self._waiters, fn, idempotent)
+        block(operation.steps(ThreadWaiter))
+        return operation.result()
 
     @contextmanager
     def use(self) -> Iterator[C]:
@@ -90,20 +90,12 @@ class ConnectionManager(Managed[C]):
         Raises:
             DeadlineExceeded, NotConnected, Exception: there is no connection, as for ``call``.
         """
-        steward = self._steward
-        steward.check()
-        lease = steward.enter()
+        self._state.check()
+        lease = self._waiters.enter()
         if lease is None:
-            lease = self._granted(entered=False)
-        try:
-            yield lease.conn
-        except Exception as error:
-            steward.noticed(error, lease)
-            raise
-        else:
-            steward.heard()
-        finally:
-            steward.leave()
+            lease = block(self._waiters.granted(ThreadWaiter))
+        with self._using(lease) as conn:
+            yield conn
 
     def drain(self, timeout: Duration | None = None) -> bool:
         """Takes no more operations, waits for those under way, and closes.
@@ -115,15 +107,8 @@ class ConnectionManager(Managed[C]):
             whether all of them ended in time.
         """
         limit = optional_seconds("timeout", timeout)
-        steward = self._steward
-        steward.check()
-        waiter = ThreadWaiter()
-        if not steward.drain(waiter):
-            try:
-                hold(waiter, steward.clock, limit)
-            finally:
-                steward.forsake(waiter)
-        drained = steward.drained
+        self._state.check()
+        drained = block(self._drained(ThreadWaiter(), limit))
         self.close()
         return drained
 
@@ -132,37 +117,160 @@ class ConnectionManager(Managed[C]):
 
         Called from a function that the manager itself runs, it does not wait for the end.
         """
-        if self._hands.started:
-            self._steward.check()
-        self._steward.close()
-        if not self._steward.within:
-            self._hands.join()
+        if self._jobs.started:
+            self._state.check()
+        self._state.close()
+        if not is_within(self._state):
+            self._jobs.join()
 
     def __enter__(self) -> Self:
-        self._steward.start()
+        self._state.start()
         try:
-            self._hands.open()
+            self._jobs.open()
         except BaseException:
-            self._steward.close()
+            self._state.close()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._steward.forked:  # else what is open belongs to the parent
+        if not self._state.origin.forked:  # else what is open belongs to the parent
             self.close()
 
-    def _granted(self, entered: bool) -> Lease[C]:
-        steward, clock, deadline = self._steward, CLOCK.get(), DEADLINE.get()
-        since = 0.0 if deadline is None else clock.now()
-        while True:
-            waiter = ThreadWaiter()
-            lease = steward.admit(entered, waiter)
-            if lease is not None:
-                return lease
+
+class LeftBehind:
+    """A thread, as whoever would like to stop it sees it."""
+
+    def cancel(self) -> None:
+        """Lets it go on: no thread can be stopped."""
+
+
+LEFT_BEHIND = LeftBehind()
+
+
+class ThreadJobs(BaseJobs[C]):
+    """The driver and the jobs of one manager, each in a daemon thread."""
+
+    def __init__(self, state: ConnectionState[C]) -> None:
+        super().__init__(state)
+        self.reconciler = Reconciler(state, self)
+        self._lock = Lock()
+        self._driver: Thread | None = None
+        self._ending: set[Thread] = set()
+        self._telling = False
+        self._under_way = dict.fromkeys(LIMITED, 0)  # threads, those left behind too
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a driver, or was."""
+        return self._driver is not None
+
+    def open(self) -> None:
+        """Starts the driver."""
+        self._context = copy_context()
+        driver = self._thread(self._drive, "driver")
+        driver.start()
+        self._driver = driver
+
+    def join(self) -> None:
+        """Waits for the driver, and for what ends connections and tells listeners, as long as it may take."""
+        # By the real clock: real threads take real time.
+        until = monotonic() + CLOSE_TIMEOUT
+        if self._driver is not None:
+            self._driver.join()
+        with self._lock:
+            ending = list(self._ending)
+        for thread in ending:
+            thread.join(max(0.0, until - monotonic()))
+
+    def start(self, what: str, steps: Steps[None], job: Job) -> Task:
+        work = partial(block, steps)
+        self._start(self._limited(what, job, work) if what in LIMITED else work, what)
+        return LEFT_BEHIND
+
+    def waiter(self) -> ThreadWaiter:
+        return ThreadWaiter()
+
+    def unwanted(self, conn: C) -> None:
+        """Ends a connection in this thread: it may have been left behind long ago."""
+        if self._state.plan.close is not None:
+            block(self._discard(Job(0), conn))
+
+    def tell(self) -> None:
+        """Hands out the events that nobody was told yet, in a thread of their own, one at a time."""
+        with self._lock:
+            telling, self._telling = self._telling, True
+        if not telling:
+            self._start(self._tell, "listeners")
+
+    def _thread(self, work: Callable[[], None], what: str) -> Thread:
+        run = self._context.copy().run
+        return Thread(target=run, args=(work,), name=f"{self._state.name}: {what}", daemon=True)
+
+    def _start(self, work: Callable[[], None], what: str) -> None:
+        if what not in ENDING:
+            self._thread(work, what).start()
+            return
+
+        def run() -> None:
             try:
-                hold(waiter, clock, steward.patience(deadline, since))
+                work()
             finally:
-                steward.forsake(waiter)
-            steward.patience(deadline, since)  # before the connection: what comes too late is not taken
+                with self._lock:
+                    self._ending.discard(thread)
+
+        thread = self._thread(run, what)
+        with self._lock:
+            self._ending.add(thread)
+        thread.start()
+
+    def _limited(self, what: str, job: Job, work: Callable[[], None]) -> Callable[[], None]:
+        """The work of a job of which not too many may hang."""
+        with self._lock:
+            hanging = self._under_way[what] >= MOST_HANGING
+            self._under_way[what] += 1
+
+        def run() -> None:
+            try:
+                if hanging:
+                    self._refuse(job, what)
+                else:
+                    work()
+            finally:
+                with self._lock:
+                    self._under_way[what] -= 1
+
+        return run
+
+    def _refuse(self, job: Job, what: str) -> None:
+        hang = f"{MOST_HANGING} earlier calls for a {what} still hang: the function must heed current_deadline()"
+        self._state.overran(job, RuntimeError(hang))
+
+    def _drive(self) -> None:
+        clock = self._state.clock
+        try:
+            while True:
+                waiter = ThreadWaiter()
+                pause = self.reconciler.turn(waiter.wake)
+                if pause is None:
+                    return
+                if pause.passes:
+                    waiter.wait(clock, pause.seconds)
+                else:
+                    block_until_woken(waiter, clock, pause.seconds)
+        finally:
+            self._state.close("its driver ended")
+
+    def _tell(self) -> None:
+        job, events = Job(0), self._state.events
+        began(job, self._state)
+        try:
+            while True:
+                events.tell_all()
+                with self._lock:
+                    if not events.untold:
+                        self._telling = False
+                        return
+        finally:
+            job.over = True

@@ -45,7 +45,7 @@ class _Manager(ConnectionManager[Wire]):
         Raises:
             RuntimeError: it does not run, or was entered before a fork.
         """
-        self._steward.check()
+        self._state.check()
 
 
 class Wires:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from resilient.net import ConnectionManager
-from resilient.net.connection.base import Managed
+from resilient.net.connection.base import BaseConnectionManager as Managed
 from resilient.net.connection.settings import ManagerSettings
 from resilient.net.sync import ConnectionManager as ThreadManager
 

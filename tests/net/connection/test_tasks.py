@@ -412,7 +412,7 @@ def test_the_traceback_of_a_shared_error_does_not_grow(loop: str) -> None:
                 for _ in range(50):
                     with pytest.raises(Fatal) as caught:
                         await manager.call(lambda conn: conn)
-                assert len(caught.traceback) < 6
+                assert len(caught.traceback) < 10
 
     run(loop, main)
 
@@ -1141,7 +1141,7 @@ def test_a_fork_is_refused() -> None:
                 except StopIteration:
                     told += f"; closed {closed}"
                 try:
-                    manager._steward.start()
+                    manager._state.start()
                 except RuntimeError as error:
                     told += str(error)[:20]
                 os.write(writer, told.encode())
