@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from resilient.core.backoff import Backoff
@@ -165,20 +165,42 @@ class BaseConnectionManager(Generic[C]):
         """
         self._state.reconnect()
 
-    @contextmanager
-    def _using(self, lease: Lease[C]) -> Iterator[C]:
-        """A block that uses a connection, which was granted to it."""
-        try:
-            yield lease.conn
-        except Exception as error:
-            self._state.noticed(error, lease)
-            raise
-        else:
-            self._state.heard()
-        finally:
-            self._waiters.leave()
+    def _using(self, lease: Lease[C]) -> Use[C]:
+        return Use(self._state, self._waiters, lease)
 
     def _drained(self, waiter: Wakeable, limit: float | None) -> Steps[bool]:
         """Steps that take no more operations and wait for those under way; whether all of them ended in time."""
         self._state.drain()
         return self._waiters.drained(waiter, limit, self._state.clock)
+
+
+class Use(Generic[C]):
+    """A block that uses a connection: what it raises may tell that the connection is lost.
+
+    Args:
+        state: told how the block ended.
+        waiters: among which it is counted until then.
+        lease: the connection, which was granted to it.
+    """
+
+    __slots__ = ("_lease", "_state", "_waiters")
+
+    def __init__(self, state: ConnectionState[C], waiters: Waiters[C], lease: Lease[C]) -> None:
+        self._state = state
+        self._waiters = waiters
+        self._lease = lease
+
+    def __enter__(self) -> C:
+        return self._lease.conn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._state.heard()
+            elif isinstance(error, Exception):
+                self._state.noticed(error, self._lease)
+        finally:
+            self._waiters.leave()
+            del error, traceback  # a frame that holds the error it raised is a cycle

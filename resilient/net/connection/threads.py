@@ -159,7 +159,7 @@ class ThreadJobs(BaseJobs[C]):
         self._driver: Thread | None = None
         self._ending: set[Thread] = set()
         self._telling = False
-        self._under_way = dict.fromkeys(LIMITED, 0)  # threads, those left behind too
+        self._under_way: dict[str, int] = dict.fromkeys(LIMITED, 0)  # threads, those left behind too
 
     @property
     def started(self) -> bool:

@@ -7,23 +7,23 @@ from typing import Any, ClassVar, TypeVar
 
 from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration
-from resilient.core.frames import MAX_FRAME
+from resilient.core.frames import MAX_FRAME, checked_limit
 from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER
 from resilient.core.outbox_plan import OutboxPlan
 from resilient.drivers.wrapping.kind import Kind
 from resilient.net.connection.settings import CONNECT_TIMEOUT, MISSES, checked_hook
-from resilient.net.framed.channel import FramedLink
-from resilient.net.framed.settings import ON, PLAN, Addresses, FramedStats
+from resilient.net.framed.channel import FramedChannel
+from resilient.net.framed.settings import ON, PLAN, Addresses, FramedPlan, FramedStats, read_addresses
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import checked_listeners
 
-__all__ = ["Linked"]
+__all__ = ["BaseFramedClient"]
 
 H = TypeVar("H", bound=Listener)
 
 
-class Linked:
+class BaseFramedClient:
     """The side of a framed client that is the same for tasks and for threads."""
 
     _frame_kinds: ClassVar[tuple[Kind, ...]] = (Kind.SYNC, Kind.EITHER)
@@ -79,26 +79,32 @@ class Linked:
         hears = checked_listeners(listeners)
         for listener in hears:
             checked_hook(listener)
-        self._link = link = FramedLink(
-            address,
-            outbox=outbox,
-            heartbeat=heartbeat,
-            misses=misses,
-            on=on,
-            backoff=backoff,
-            attempts=attempts,
-            stable_after=stable_after,
-            throttle=throttle,
-            connect_timeout=connect_timeout,
-            max_frame=max_frame,
-            name=name,
-            listeners=tuple(map(self._aside, hears)),
+        addresses = read_addresses(address)
+        if not isinstance(outbox, OutboxPlan):
+            raise TypeError(f'outbox must be an OutboxPlan, such as OutboxPlan("drop_oldest"), got {outbox!r}')
+        plan = FramedPlan(
+            addresses,
+            outbox,
+            checked_limit(max_frame),
+            heartbeat,
+            misses,
+            on,
+            backoff,
+            attempts,
+            stable_after,
+            throttle,
+            connect_timeout,
+            name or addresses[0].url,
+            tuple(map(self._aside, hears)),
         )
-        self._on_frame: Any = link.guarded("on_frame", on_frame, *self._frame_kinds)
+        self._channel = channel = FramedChannel(plan)
+        self._on_frame: Any = channel.guarded("on_frame", on_frame, *self._frame_kinds)
         if on_unconfirmed is not None:
-            link.on_unconfirmed = self._aside(link.guarded("on_unconfirmed", on_unconfirmed, Kind.SYNC, Kind.EITHER))
+            channel.on_unconfirmed = self._aside(
+                channel.guarded("on_unconfirmed", on_unconfirmed, Kind.SYNC, Kind.EITHER)
+            )
         if on_dropped is not None:
-            link.on_dropped = self._aside(link.guarded("on_dropped", on_dropped, Kind.SYNC, Kind.EITHER))
+            channel.on_dropped = self._aside(channel.guarded("on_dropped", on_dropped, Kind.SYNC, Kind.EITHER))
 
     def _aside(self, hook: Callable[[Any], object]) -> Callable[[Any], object]:
         """A hook as the event loop may call it."""
@@ -107,16 +113,16 @@ class Linked:
     @property
     def name(self) -> str:
         """As it was given, or the first address."""
-        return self._link.name
+        return self._channel.name
 
     @property
     def state(self) -> State:
         """What the connection is doing: IDLE before the client is entered."""
-        return self._link.manager.state
+        return self._channel.manager.state
 
     def stats(self) -> FramedStats:
         """The present numbers; from any thread."""
-        return self._link.stats()
+        return self._channel.stats()
 
     def on_event(self, listener: H) -> H:
         """Tells a function of every event from now on; a decorator, too. What it raises is logged, nothing more.
@@ -125,7 +131,7 @@ class Linked:
             TypeError: it cannot be called, or is async: nobody would await it.
         """
         checked_hook(listener)
-        self._link.manager.on_event(self._aside(listener))
+        self._channel.manager.on_event(self._aside(listener))
         return listener
 
     def resume(self) -> None:
@@ -134,7 +140,7 @@ class Linked:
         Raises:
             ManagerClosed: it drains, or is closed.
         """
-        self._link.manager.resume()
+        self._channel.manager.resume()
 
     def reconnect_now(self) -> None:
         """Asks for a new connection without any wait but the throttle; from any thread.
@@ -142,7 +148,7 @@ class Linked:
         Raises:
             ManagerClosed: it drains, or is closed.
         """
-        self._link.reconnect_now()
+        self._channel.reconnect_now()
 
     def _check_receiver(self) -> None:
         if self._on_frame is not None:

@@ -9,11 +9,11 @@ from typing import Protocol, cast
 
 from resilient.core.frames import BEAT, FrameReader
 from resilient.core.outbox import Batch
-from resilient.net.framed.send_queue import Post
+from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import BATCH
 from resilient.net.framed.sockets import pipe_is_empty, read_buffer, tuned
 
-__all__ = ["Owner", "Wire"]
+__all__ = ["FramedProtocol", "Owner"]
 
 
 class Owner(Protocol):
@@ -27,17 +27,17 @@ class Owner(Protocol):
         """The other side gave a sign of life."""
         ...
 
-    def ended(self, wire: Wire, error: Exception | None) -> None:
+    def ended(self, connection: FramedProtocol, error: Exception | None) -> None:
         """The connection is over."""
         ...
 
 
-class Wire(asyncio.BufferedProtocol):
+class FramedProtocol(asyncio.BufferedProtocol):
     """Bytes to frames and back, on one connection.
 
     Args:
         owner: whose it is.
-        post: what it sends.
+        queue: what it sends.
         max_frame: most bytes of a frame.
         beats: whether empty frames are heartbeats.
 
@@ -52,13 +52,13 @@ class Wire(asyncio.BufferedProtocol):
 
     write: Callable[[bytes | memoryview], object]
 
-    def __init__(self, owner: Owner, post: Post, max_frame: int, *, beats: bool) -> None:
+    def __init__(self, owner: Owner, queue: SendQueue, max_frame: int, *, beats: bool) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open = self.full = False
         self.reads = True
         self.parted = False
         self._owner = owner
-        self._post = post
+        self._queue = queue
         self._beats = beats
         self._reader = FrameReader(max_frame)
         self._buffer = read_buffer()
@@ -96,7 +96,7 @@ class Wire(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self.parted = True
         if self._transport is not None and not self.open:  # we had ended ours: it has read all of it
-            self._post.flushed()
+            self._queue.flushed()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -133,7 +133,7 @@ class Wire(asyncio.BufferedProtocol):
             elif self._beat_due:
                 self._beat()
             else:
-                batch = self._post.next_batch()
+                batch = self._queue.next_batch()
                 if batch is None:
                     return
                 if batch.size > BATCH:
@@ -186,7 +186,7 @@ class Wire(asyncio.BufferedProtocol):
     def measure(self) -> None:
         """Finds out whether the other side has taken all that was handed over, where the system can tell."""
         if self._transport is not None and self._large is None and pipe_is_empty(self._transport):
-            self._post.flushed()
+            self._queue.flushed()
 
     # Inside.
 
@@ -194,13 +194,13 @@ class Wire(asyncio.BufferedProtocol):
         piece, self._rest = self._rest[:BATCH], self._rest[BATCH:]
         if not self._rest:
             self._large = None
-            if not self._post.written(batch):
+            if not self._queue.written(batch):
                 return
         self.write(piece)
 
     def _beat(self) -> None:
         self._beat_due = False
-        self._asked.append(self._post.last)
+        self._asked.append(self._queue.last)
         self.write(BEAT)
 
     def _answered(self, beats: int) -> None:
@@ -209,7 +209,7 @@ class Wire(asyncio.BufferedProtocol):
         while beats and self._asked:
             beats, number = beats - 1, self._asked.popleft()
         if number:
-            self._post.confirmed(number)
+            self._queue.confirmed(number)
 
     def _alive(self) -> None:
         self._owner.heard()

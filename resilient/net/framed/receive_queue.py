@@ -15,10 +15,10 @@ from resilient.errors import ManagerClosed, NotConnected
 from resilient.net.connection.settings import ManagerStats
 from resilient.net.framed.settings import MOST_BYTES, MOST_FRAMES
 
-__all__ = ["Inbox", "wake_all"]
+__all__ = ["ReceiveQueue", "wake_all"]
 
 
-class Inbox:
+class ReceiveQueue:
     """Frames that came: kept by the event loop, taken by any thread.
 
     Args:

@@ -16,13 +16,13 @@ from resilient.errors import ManagerClosed
 from resilient.net.framed.receive_queue import wake_all
 from resilient.net.framed.settings import BATCH, Numbers, OutboxFull
 
-__all__ = ["Post"]
+__all__ = ["SendQueue"]
 
 # What our side holds of what was handed over: a batch, and what a transport had before it said that it has enough.
 OURS = 4 * BATCH
 
 
-class Post:
+class SendQueue:
     """The frames of one client that are to be sent, and who waits for them to leave. Any thread may use it.
 
     Its lock is held for a few assignments at a time; whoever waits is woken after it.

@@ -8,7 +8,9 @@ from typing import TypeAlias
 
 from resilient.core.action import Action
 from resilient.core.addresses import Address, AddressLike, read_address
+from resilient.core.backoff import Backoff
 from resilient.core.classify import Classifier
+from resilient.core.duration import Duration
 from resilient.core.events import Event, Panic
 from resilient.core.frames import FrameTooLarge
 from resilient.core.outbox import OutboxCounts
@@ -19,8 +21,8 @@ from resilient.net.connection.settings import ManagerStats
 from resilient.observe.listeners import Listener, tell
 
 __all__ = [
-    "BATCH", "MOST_BYTES", "MOST_FRAMES", "ON", "PLAN", "Addresses", "FrameTooLarge", "FramedStats", "Numbers",
-    "OutboxFull", "OutboxPlan", "panics_only", "read_addresses", "refuse_trio",
+    "BATCH", "MOST_BYTES", "MOST_FRAMES", "ON", "PLAN", "Addresses", "FrameTooLarge", "FramedPlan", "FramedStats",
+    "Numbers", "OutboxFull", "OutboxPlan", "panics_only", "read_addresses", "refuse_trio",
 ]  # fmt: skip
 
 Addresses: TypeAlias = AddressLike | list[str] | list[tuple[str, int]] | list[Address] | list[AddressLike]
@@ -79,6 +81,34 @@ class FramedStats(OutboxCounts):
     received: int
     unread: int
     link: ManagerStats
+
+
+@dataclass(frozen=True, slots=True)
+class FramedPlan:
+    """The settings of a framed client: those of its channel checked, the others as its connection manager takes them.
+
+    Attributes:
+        addresses: where to, in order of preference.
+        outbox: bounds of what waits to be sent.
+        max_frame: most bytes of a frame.
+        heartbeat, misses, on, backoff, attempts, stable_after, throttle, connect_timeout: as of the manager.
+        name: for events and errors.
+        listeners: who hears events.
+    """
+
+    addresses: tuple[Address, ...]
+    outbox: OutboxPlan
+    max_frame: int
+    heartbeat: Duration | None
+    misses: int
+    on: object
+    backoff: Backoff
+    attempts: int | None
+    stable_after: Duration
+    throttle: Duration
+    connect_timeout: Duration | None
+    name: str
+    listeners: tuple[Listener, ...]
 
 
 def panics_only(hears: tuple[Listener, ...]) -> tuple[Listener, ...]:

@@ -13,13 +13,13 @@ from typing import Any
 from resilient.core.duration import Duration
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import ManagerClosed
-from resilient.net.framed.base import Linked
+from resilient.net.framed.base import BaseFramedClient
 from resilient.net.framed.settings import refuse_trio
 
 __all__ = ["FramedClient"]
 
 
-class FramedClient(Linked):
+class FramedClient(BaseFramedClient):
     """Sends and receives opaque frames over one connection, which is made anew whenever it is lost.
 
     Entering it (``async with``) begins to connect, and waits for nothing. ``send`` accepts a frame at once, connected
@@ -44,7 +44,7 @@ class FramedClient(Linked):
             ManagerClosed: the client drains, or is closed.
             RuntimeError: it is not entered, or in another process.
         """
-        return self._link.send(frame)
+        return self._channel.send(frame)
 
     async def send_when_room(self, frame: bytes | bytearray | memoryview) -> int:
         """Accepts a frame as ``send`` does, but waits for room if the rule is "block"; in the client's event loop.
@@ -52,17 +52,17 @@ class FramedClient(Linked):
         Raises:
             FrameTooLarge, OutboxFull, ManagerClosed, RuntimeError: as ``send``, but "block" is never full.
         """
-        loop = self._link.check_loop()
+        loop = self._channel.check_loop()
         while True:
             woken = loop.create_future()
             wake = partial(woken.set_result, None)
-            number = self._link.send_or_wait(frame, wake)
+            number = self._channel.send_or_wait(frame, wake)
             if number is not None:
                 return number
             try:
                 await woken
             finally:
-                self._link.post.forget(wake)
+                self._channel.send_queue.forget(wake)
 
     async def receive(self) -> bytes:
         """The oldest frame that nobody has taken; waits for one, also while there is no connection.
@@ -72,23 +72,23 @@ class FramedClient(Linked):
             NotConnected: it gave up, until it is resumed; its cause is the last error.
             RuntimeError: the frames go to ``on_frame``; or the client is not entered, or in another event loop.
         """
-        link = self._link
+        channel = self._channel
         if self._on_frame is not None:
             self._check_receiver()
-        if link.thread != get_ident():
-            link.check_loop()
-        inbox = link.inbox
+        if channel.thread != get_ident():
+            channel.check_loop()
+        queue = channel.receive_queue
         while True:
-            if not inbox.frames:
-                woken = link.loop.create_future()
+            if not queue.frames:
+                woken = channel.loop.create_future()
                 wake = partial(woken.set_result, None)
-                if inbox.await_frame(wake):
+                if queue.await_frame(wake):
                     try:
                         await woken
                     except BaseException:  # whoever wakes it forgets it
-                        inbox.forget(wake)
+                        queue.forget(wake)
                         raise
-            frame = inbox.take()
+            frame = queue.take()
             if frame is not None:
                 return frame
 
@@ -113,7 +113,7 @@ class FramedClient(Linked):
             whether everything was handed over. What of it arrived say the ``stats``.
         """
         try:
-            return await self._link.drain(timeout)
+            return await self._channel.drain(timeout)
         finally:
             self._stop_reader()
 
@@ -123,7 +123,7 @@ class FramedClient(Linked):
         What was handed over has a second to leave. Called by one of the client's own hooks, it does not wait.
         """
         try:
-            await self._link.close()
+            await self._channel.close()
         finally:
             self._stop_reader()
 
@@ -132,8 +132,8 @@ class FramedClient(Linked):
     async def __aenter__(self) -> FramedClient:
         refuse_trio("FramedClient", "use resilient.net.sync.FramedClient, in a thread of its own")
         if self._on_frame is not None:
-            self._link.deliver = self._hand_out
-        await self._link.__aenter__()
+            self._channel.deliver = self._hand_out
+        await self._channel.__aenter__()
         return self
 
     async def __aexit__(
@@ -141,7 +141,7 @@ class FramedClient(Linked):
     ) -> None:
         self._stop_reader()
         try:
-            await self._link.__aexit__(kind, error, traceback)
+            await self._channel.__aexit__(kind, error, traceback)
         finally:
             del error, traceback  # a frame that holds the error it raised is a cycle
             reader = self._stop_reader()
@@ -150,27 +150,27 @@ class FramedClient(Linked):
 
     def _hand_out(self, frames: list[bytes]) -> bool:
         """Calls on_frame with what came; whether there is room for more."""
-        inbox = self._link.inbox
-        inbox.fresh = True
+        queue = self._channel.receive_queue
+        queue.fresh = True
         for place, frame in enumerate(frames):
-            inbox.received += 1
+            queue.received += 1
             result = self._on_frame(frame)
             if result is not None and isawaitable(result):  # from here on by a task
-                self._link.deliver = inbox.keep
+                self._channel.deliver = queue.keep
                 reading = self._read(result)
                 self._reader = asyncio.get_running_loop().create_task(reading, name=f"{self.name}: frames")
-                return inbox.keep(frames[place + 1 :])
+                return queue.keep(frames[place + 1 :])
         return True
 
     async def _read(self, begun: Any) -> None:
         """Hands frames to an async on_frame, one after the other."""
-        link, inbox = self._link, self._link.inbox
+        channel, queue = self._channel, self._channel.receive_queue
         await begun
         with suppress(ManagerClosed):
             while True:
-                while (frame := inbox.take()) is None:
-                    woken = link.loop.create_future()
-                    if inbox.await_frame(partial(woken.set_result, None), patient=True):
+                while (frame := queue.take()) is None:
+                    woken = channel.loop.create_future()
+                    if queue.await_frame(partial(woken.set_result, None), patient=True):
                         await woken  # if this is cancelled, it is the end of the client
                 result = self._on_frame(frame)
                 if isawaitable(result):

@@ -16,7 +16,7 @@ from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.errors import DeadlineExceeded, ManagerClosed
-from resilient.net.framed.base import Linked
+from resilient.net.framed.base import BaseFramedClient
 from resilient.observe.listeners import tell
 
 __all__ = ["FramedClient"]
@@ -24,7 +24,7 @@ __all__ = ["FramedClient"]
 JOIN = 5.0  # seconds that hooks have to end when the client is closed; what is slower is left behind
 
 
-class FramedClient(Linked):
+class FramedClient(BaseFramedClient):
     """Sends and receives opaque frames over one connection, which is made anew whenever it is lost.
 
     The blocking twin of :class:`resilient.net.FramedClient`: ``with``. Any thread may use it; the connection is served
@@ -58,10 +58,10 @@ class FramedClient(Linked):
         patience = _Patience(timeout)
         while True:
             waiter = ThreadWaiter()
-            number = self._link.send_or_wait(frame, waiter.wake)
+            number = self._channel.send_or_wait(frame, waiter.wake)
             if number is not None:
                 return number
-            patience.wait(waiter, self._link.post.forget)
+            patience.wait(waiter, self._channel.send_queue.forget)
 
     def receive(self, timeout: Duration | None = None) -> bytes:
         """The oldest frame that nobody has taken; waits for one, also while there is no connection.
@@ -76,7 +76,7 @@ class FramedClient(Linked):
             RuntimeError: the frames go to ``on_frame``; or the client is not entered, or in another process.
         """
         self._check_receiver()
-        self._link.manager.check()
+        self._channel.manager.check()
         return self._receive(_Patience(timeout))
 
     def __iter__(self) -> FramedClient:
@@ -98,9 +98,9 @@ class FramedClient(Linked):
             whether everything was handed over. What of it arrived say the ``stats``.
         """
         limit = optional_seconds("timeout", timeout)
-        self._link.manager.check()
+        self._channel.manager.check()
         try:
-            return asyncio.run_coroutine_threadsafe(self._link.drain(limit), self._link.loop).result()
+            return asyncio.run_coroutine_threadsafe(self._channel.drain(limit), self._channel.loop).result()
         finally:
             self.close()
 
@@ -109,12 +109,12 @@ class FramedClient(Linked):
 
         Called by one of the client's own hooks, it does not wait for that hook's end.
         """
-        if not self._link.thread:
+        if not self._channel.thread:
             return
-        self._link.manager.check()
-        self._link.post.refuse("is closed")
+        self._channel.manager.check()
+        self._channel.send_queue.refuse("is closed")
         with suppress(RuntimeError):  # the event loop is closed
-            self._link.loop.call_soon_threadsafe(self._stop.set)
+            self._channel.loop.call_soon_threadsafe(self._stop.set)
         here = current_thread()
         server, *others = self._threads
         if server is not here:
@@ -156,7 +156,7 @@ class FramedClient(Linked):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._link.forked:  # else what is open belongs to the parent
+        if not self._channel.origin.forked:  # else what is open belongs to the parent
             self.close()
 
     # Its threads.
@@ -177,7 +177,7 @@ class FramedClient(Linked):
 
     async def _main(self, begun: Future[None]) -> None:
         self._stop = asyncio.Event()
-        async with self._link:
+        async with self._channel:
             begun.set_result(None)
             await self._stop.wait()
 
@@ -194,11 +194,11 @@ class FramedClient(Linked):
             return
 
     def _receive(self, patience: _Patience, *, patient: bool = False) -> bytes:
-        inbox = self._link.inbox
-        while (frame := inbox.take()) is None:
+        queue = self._channel.receive_queue
+        while (frame := queue.take()) is None:
             waiter = ThreadWaiter()
-            if inbox.await_frame(waiter.wake, patient=patient):
-                patience.wait(waiter, inbox.forget)
+            if queue.await_frame(waiter.wake, patient=patient):
+                patience.wait(waiter, queue.forget)
         return frame
 
 

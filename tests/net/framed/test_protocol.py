@@ -10,8 +10,8 @@ import pytest
 from loops import run
 
 from resilient.core.frames import BEAT, FrameTooLarge, encode
-from resilient.net.framed.protocol import Wire
-from resilient.net.framed.send_queue import Post
+from resilient.net.framed.protocol import FramedProtocol
+from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import OutboxPlan
 
 LOOPS = ["asyncio", "uvloop"]
@@ -21,8 +21,8 @@ class Ends:
     """A wire, its owner, and the other side by hand."""
 
     def __init__(self, *, beats: bool = False, max_frame: int = 2**24) -> None:
-        self.post = Post(OutboxPlan(), max_frame, "x", beats=beats)
-        self.wire = Wire(self, self.post, max_frame, beats=beats)
+        self.queue = SendQueue(OutboxPlan(), max_frame, "x", beats=beats)
+        self.wire = FramedProtocol(self, self.queue, max_frame, beats=beats)
         self.frames: list[bytes] = []
         self.room = True
         self.signs = 0
@@ -41,7 +41,7 @@ class Ends:
     def heard(self) -> None:
         self.signs += 1
 
-    def ended(self, wire: Wire, error: Exception | None) -> None:
+    def ended(self, wire: FramedProtocol, error: Exception | None) -> None:
         self.errors.append(error)
 
     async def read(self, size: int) -> bytes:
@@ -73,7 +73,7 @@ def test_frames_of_any_size_leave_and_come(loop: str) -> None:
         ends = await Ends().open()
         bodies = [b"a", bytes(1_000_000), b"b", b""]
         for body in bodies:
-            ends.post.offer(body)
+            ends.queue.offer(body)
         ends.wire.pump()
         wire = b"".join(map(encode, bodies))
         assert wire == await ends.read(len(wire))
@@ -81,7 +81,7 @@ def test_frames_of_any_size_leave_and_come(loop: str) -> None:
         await until(lambda: len(ends.frames) == 4)
         assert bodies == ends.frames
         ends.wire.measure()
-        assert 4 == ends.post.counts().delivered
+        assert 4 == ends.queue.counts().delivered
         await ends.over()
         ends.wire.measure()
 
@@ -93,17 +93,17 @@ def test_a_beat_goes_ahead_and_its_answer_confirms() -> None:
 
     async def main() -> None:
         ends = await Ends(beats=True).open()
-        ends.post.offer(b"a")
+        ends.queue.offer(b"a")
         ends.wire.pump()
         proving = asyncio.create_task(ends.wire.prove())
         await asyncio.sleep(0)
-        ends.post.offer(b"b")
+        ends.queue.offer(b"b")
         ends.wire.pump()
         wire = encode(b"a") + BEAT + encode(b"b")
         assert wire == await ends.read(len(wire))
         await ends.write(BEAT + encode(b"x") + BEAT)
         await proving
-        assert (1, [b"x"], True) == (ends.post.counts().delivered, ends.frames, ends.signs > 0)
+        assert (1, [b"x"], True) == (ends.queue.counts().delivered, ends.frames, ends.signs > 0)
         await ends.over()
 
     asyncio.run(main())
@@ -115,7 +115,7 @@ def test_a_beat_waits_for_the_end_of_a_large_frame() -> None:
     async def main() -> None:
         ends = await Ends(beats=True).open()
         body = bytes(2_000_000)
-        ends.post.offer(body)
+        ends.queue.offer(body)
         ends.wire.pump()
         proving = asyncio.create_task(ends.wire.prove())
         wire = encode(body)
@@ -172,14 +172,14 @@ def test_parting() -> None:
 
     async def main() -> None:
         ends = await Ends().open()
-        ends.post.offer(b"a")
+        ends.queue.offer(b"a")
         ends.wire.pump()
         ends.wire.part()
         ends.wire.part()
         assert encode(b"a") == await ends.read(100)
         ends.other.close()
         await ends.wire.over
-        assert (1, True, [None]) == (ends.post.counts().delivered, ends.wire.parted, ends.errors)
+        assert (1, True, [None]) == (ends.queue.counts().delivered, ends.wire.parted, ends.errors)
 
     asyncio.run(main())
 
@@ -192,10 +192,10 @@ def test_tcp_tells_nothing_of_what_is_unread() -> None:
         ends = Ends()
         await asyncio.get_running_loop().create_connection(lambda: ends.wire, *listener.getsockname())
         ends.other, _ = listener.accept()
-        ends.post.offer(b"a")
+        ends.queue.offer(b"a")
         ends.wire.pump()
         ends.wire.measure()
-        assert (0, 1) == (ends.post.counts().delivered, ends.post.counts().in_pipe)
+        assert (0, 1) == (ends.queue.counts().delivered, ends.queue.counts().in_pipe)
         await ends.over()
         listener.close()
 

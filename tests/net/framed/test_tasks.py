@@ -289,9 +289,9 @@ def test_a_peer_that_was_just_heard_is_asked_all_the_same() -> None:
                 await until(lambda: client.state is State.READY)  # by the first beat, which was answered
                 client.send(b"x")
                 await until(lambda: client.stats().in_pipe == 1)
-                link = client._link
-                assert link.wire is not None
-                await link._probe(link.wire)
+                channel = client._channel
+                assert channel.connection is not None
+                await channel._probe(channel.connection)
                 assert (1, 0) == (client.stats().delivered, client.stats().in_pipe)
 
     asyncio.run(main())
