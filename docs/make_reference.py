@@ -78,7 +78,7 @@ MADE_FOR_YOU = frozenset(
 # Bases that bring forms of their own, told once.
 FORMS = frozenset({"Policy", "Stateful"})
 # Bases that only their subclasses are: what they bring is told with each of these.
-SIDES = frozenset({"Linked", "Managed", "Polled", "Supervising"})
+SIDES = frozenset({"BaseConnectionManager", "BaseFramedClient", "BasePoller", "BaseSupervisor"})
 OPERATORS = frozenset({"__call__", "__iter__", "__aiter__", "__or__"})
 
 

@@ -18,9 +18,9 @@ from resilient.core.duration import Duration, seconds, whole
 from resilient.core.frames import MAX_FRAME, checked_limit, encode
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.wrapping.kind import Kind
-from resilient.net.framed.listening import BACKLOG, listen_tcp, listen_unix
 from resilient.net.framed.server_connection import Peer, Service
 from resilient.net.framed.settings import panics_only, refuse_trio
+from resilient.net.framed.sockets import BACKLOG, listen_tcp, listen_unix
 from resilient.net.poller.base import checked_kind
 from resilient.observe.listeners import Listener
 from resilient.policies.catch import Catch

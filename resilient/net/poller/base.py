@@ -17,7 +17,7 @@ from resilient.observe.log import INFO, WARNING
 from resilient.policies.catch import Catch
 from resilient.policies.gate import checked_listeners, checked_name
 
-__all__ = ["Polled", "checked_kind"]
+__all__ = ["BasePoller", "checked_kind"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ BLEW_UP = object()  # in place of what applying a value returned
 AGAIN = Verdict(Action.RETRY)
 
 
-class Polled(Generic[T]):
+class BasePoller(Generic[T]):
     """The side of a poller that others look at, and what it does between two fetches."""
 
     def __init__(

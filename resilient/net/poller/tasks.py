@@ -12,7 +12,7 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.loops.current import pause
 from resilient.drivers.wrapping.kind import Kind
-from resilient.net.poller.base import Polled, checked_kind
+from resilient.net.poller.base import BasePoller, checked_kind
 from resilient.observe.listeners import Listener
 
 __all__ = ["Poller"]
@@ -20,7 +20,7 @@ __all__ = ["Poller"]
 T = TypeVar("T")
 
 
-class Poller(Polled[T]):
+class Poller(BasePoller[T]):
     """Fetches something again and again, for as long as ``run()`` runs: give that to a :class:`Supervisor`.
 
     What was fetched is applied under ``catch``: if that blows up, it is told as a :class:`~resilient.events.Panic` and

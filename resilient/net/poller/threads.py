@@ -11,7 +11,7 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.clock import is_virtual
 from resilient.drivers.wrapping.kind import Kind
-from resilient.net.poller.base import Polled, checked_kind
+from resilient.net.poller.base import BasePoller, checked_kind
 from resilient.net.supervisor.stop_signal import StopSignal
 from resilient.observe.listeners import Listener
 
@@ -20,7 +20,7 @@ __all__ = ["Poller"]
 T = TypeVar("T")
 
 
-class Poller(Polled[T]):
+class Poller(BasePoller[T]):
     """As :class:`resilient.net.Poller`, for functions that block: ``run`` is a loop for a supervisor of threads.
 
     Args:

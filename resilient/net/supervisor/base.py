@@ -24,7 +24,14 @@ from resilient.policies.catch import NATIVE_PANICS
 from resilient.policies.gate import checked_listeners, checked_name
 
 __all__ = [
-    "Loop", "Loops", "RestartSettings", "StillRunning", "Supervising", "SupervisorStats", "TooManyRestarts", "is_panic",
+    "BaseSupervisor",
+    "Loop",
+    "Loops",
+    "RestartSettings",
+    "StillRunning",
+    "SupervisorStats",
+    "TooManyRestarts",
+    "is_panic",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -243,7 +250,7 @@ class Loops(Generic[F, R]):
         )
 
 
-class Supervising(Generic[F, R]):
+class BaseSupervisor(Generic[F, R]):
     """The side of a supervisor that is the same for tasks and for threads.
 
     Args:

@@ -14,7 +14,7 @@ from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.loops.current import current_backend, pause
 from resilient.drivers.wrapping.kind import Kind, kind_of
-from resilient.net.supervisor.base import Loop, RestartSettings, Supervising, is_panic
+from resilient.net.supervisor.base import BaseSupervisor, Loop, RestartSettings, is_panic
 from resilient.net.task_group import Crew, Latch, Member, crew
 from resilient.observe.listeners import Listener
 
@@ -37,7 +37,7 @@ class _Runner:
         self.member: Member | None = None
 
 
-class Supervisor(Supervising[AsyncLoop, _Runner]):
+class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     """Runs loops in the background of an ``async with`` block, and starts them again when they die.
 
     A loop that returns is done (*transient*), unless it is *permanent*; one that raises is reported as a

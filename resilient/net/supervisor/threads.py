@@ -16,7 +16,7 @@ from resilient.core.duration import Duration, optional_seconds
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.wrapping.kind import Kind, kind_of
-from resilient.net.supervisor.base import Loop, RestartSettings, Supervising, is_panic
+from resilient.net.supervisor.base import BaseSupervisor, Loop, RestartSettings, is_panic
 from resilient.net.supervisor.stop_signal import StopSignal
 from resilient.observe.listeners import Listener
 
@@ -38,7 +38,7 @@ class _Runner:
         self.thread = threading.Thread(target=context.run, args=(live,), name=name, daemon=True)
 
 
-class Supervisor(Supervising[ThreadLoop, _Runner]):
+class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
     """Runs loops in threads behind a ``with`` block, and starts them again when they die.
 
     As :class:`resilient.net.Supervisor`, with these differences. A loop is given a :class:`StopSignal`: no thread can
