@@ -5,8 +5,9 @@ Every name is loaded when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resilient.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resilient import presets as presets
@@ -61,72 +62,60 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives; an empty name is the module itself.
+# Where each public name lives; a colon says that it is the module itself.
 _HOMES = {
-    "Action": "core.action",
-    "AdaptiveLimiter": "policies.adaptive_limiter",
-    "AdaptiveRate": "policies.adaptive_rate",
-    "AdaptiveThrottle": "policies.adaptive_throttle",
-    "Attempt": "drivers.retry.attempts",
-    "AttemptTimeout": "errors",
-    "Backoff": "core.backoff",
-    "Bulkhead": "policies.bulkhead",
-    "BulkheadFull": "errors",
-    "Catch": "policies.catch",
-    "CircuitBreaker": "policies.circuit_breaker",
-    "CircuitOpen": "errors",
-    "Classifier": "core.classify",
-    "Deadline": "drivers.deadline",
-    "DeadlineExceeded": "errors",
-    "Duration": "core.duration",
-    "Event": "core.events",
-    "Fallback": "policies.fallback",
-    "Hedge": "policies.hedge",
-    "ManagerClosed": "errors",
-    "NotConnected": "errors",
-    "Outcome": "core.outcome",
-    "OutcomeUnknown": "errors",
-    "PeerSilent": "errors",
-    "Pipeline": "policies.pipeline",
-    "Policy": "policies.policy",
-    "RateLimited": "errors",
-    "RateLimiter": "policies.rate_limiter",
-    "Recovery": "policies.recovery",
-    "Rejected": "errors",
-    "ResilientError": "errors",
-    "Retry": "policies.retry",
-    "RetryBudget": "policies.retry_budget",
-    "Rule": "core.rule",
-    "Throttled": "errors",
-    "Timeout": "policies.timeout",
-    "Verdict": "core.action",
-    "backoff": "core.backoff:",
-    "catch": "policies.catch",
-    "current_attempt": "drivers.retry.attempts",
-    "current_deadline": "drivers.deadline",
-    "events": "core.events:",
-    "listen": "observe.listeners",
-    "load": "settings",
-    "panic_hooks": "policies.panics",
-    "presets": "presets:",
-    "retry": "policies.retry",
-    "retry_after": "presets.server_hints",
-    "snapshot": "policies.shared",
+    "Action": "resilient.core.action",
+    "AdaptiveLimiter": "resilient.policies.adaptive_limiter",
+    "AdaptiveRate": "resilient.policies.adaptive_rate",
+    "AdaptiveThrottle": "resilient.policies.adaptive_throttle",
+    "Attempt": "resilient.drivers.retry.attempts",
+    "AttemptTimeout": "resilient.errors",
+    "Backoff": "resilient.core.backoff",
+    "Bulkhead": "resilient.policies.bulkhead",
+    "BulkheadFull": "resilient.errors",
+    "Catch": "resilient.policies.catch",
+    "CircuitBreaker": "resilient.policies.circuit_breaker",
+    "CircuitOpen": "resilient.errors",
+    "Classifier": "resilient.core.classify",
+    "Deadline": "resilient.drivers.deadline",
+    "DeadlineExceeded": "resilient.errors",
+    "Duration": "resilient.core.duration",
+    "Event": "resilient.core.events",
+    "Fallback": "resilient.policies.fallback",
+    "Hedge": "resilient.policies.hedge",
+    "ManagerClosed": "resilient.errors",
+    "NotConnected": "resilient.errors",
+    "Outcome": "resilient.core.outcome",
+    "OutcomeUnknown": "resilient.errors",
+    "PeerSilent": "resilient.errors",
+    "Pipeline": "resilient.policies.pipeline",
+    "Policy": "resilient.policies.policy",
+    "RateLimited": "resilient.errors",
+    "RateLimiter": "resilient.policies.rate_limiter",
+    "Recovery": "resilient.policies.recovery",
+    "Rejected": "resilient.errors",
+    "ResilientError": "resilient.errors",
+    "Retry": "resilient.policies.retry",
+    "RetryBudget": "resilient.policies.retry_budget",
+    "Rule": "resilient.core.rule",
+    "Throttled": "resilient.errors",
+    "Timeout": "resilient.policies.timeout",
+    "Verdict": "resilient.core.action",
+    "backoff": "resilient.core.backoff:",
+    "catch": "resilient.policies.catch",
+    "current_attempt": "resilient.drivers.retry.attempts",
+    "current_deadline": "resilient.drivers.deadline",
+    "events": "resilient.core.events:",
+    "listen": "resilient.observe.listeners",
+    "load": "resilient.settings",
+    "panic_hooks": "resilient.policies.panics",
+    "presets": "resilient.presets:",
+    "retry": "resilient.policies.retry",
+    "retry_after": "resilient.presets.server_hints",
+    "snapshot": "resilient.policies.shared",
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    module = import_module(f"{__name__}.{home.rstrip(':')}")
-    found = module if home.endswith(":") else getattr(module, name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

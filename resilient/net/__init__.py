@@ -5,8 +5,9 @@ Every name is loaded when it is first used. The twins for threads are in :mod:`r
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resilient.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resilient.errors import ManagerClosed as ManagerClosed
@@ -30,39 +31,28 @@ if TYPE_CHECKING:
     from resilient.net.supervisor.base import TooManyRestarts as TooManyRestarts
     from resilient.net.supervisor.tasks import Supervisor as Supervisor
 
-# Where each public name lives; ".errors" is that of the whole library.
+# Where each public name lives.
 _HOMES = {
-    "Poller": "poller.tasks",
-    "Reconnector": "reconnector",
-    "Supervisor": "supervisor.tasks",
-    "SupervisorStats": "supervisor.base",
-    "TooManyRestarts": "supervisor.base",
-    "ConnectionManager": "connection.tasks",
-    "ManagerStats": "connection.settings",
-    "FramedClient": "framed.tasks",
-    "FramedServer": "framed.server",
-    "FramedStats": "framed.settings",
-    "FrameTooLarge": "framed.settings",
-    "OutboxFull": "framed.settings",
-    "OutboxPlan": "framed.settings",
-    "Peer": "framed.server_connection",
-    "ServerStats": "framed.server",
-    "StillRunning": "supervisor.base",
-    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
+    "Poller": "resilient.net.poller.tasks",
+    "Reconnector": "resilient.net.reconnector",
+    "Supervisor": "resilient.net.supervisor.tasks",
+    "SupervisorStats": "resilient.net.supervisor.base",
+    "TooManyRestarts": "resilient.net.supervisor.base",
+    "ConnectionManager": "resilient.net.connection.tasks",
+    "ManagerStats": "resilient.net.connection.settings",
+    "FramedClient": "resilient.net.framed.tasks",
+    "FramedServer": "resilient.net.framed.server",
+    "FramedStats": "resilient.net.framed.settings",
+    "FrameTooLarge": "resilient.net.framed.settings",
+    "OutboxFull": "resilient.net.framed.settings",
+    "OutboxPlan": "resilient.net.framed.settings",
+    "Peer": "resilient.net.framed.server_connection",
+    "ServerStats": "resilient.net.framed.server",
+    "StillRunning": "resilient.net.supervisor.base",
+    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), "resilient.errors"),
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    found = getattr(import_module(f".{home}", __name__), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

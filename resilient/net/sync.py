@@ -5,8 +5,9 @@ Every name is loaded when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from resilient.lazy import lazy_names
 
 if TYPE_CHECKING:
     from resilient.errors import ManagerClosed as ManagerClosed
@@ -28,37 +29,26 @@ if TYPE_CHECKING:
     from resilient.net.supervisor.stop_signal import StopSignal as StopSignal
     from resilient.net.supervisor.threads import Supervisor as Supervisor
 
-# Where each public name lives; ".errors" is that of the whole library.
+# Where each public name lives.
 _HOMES = {
-    "Poller": "poller.threads",
-    "Reconnector": "reconnector",
-    "StopSignal": "supervisor.stop_signal",
-    "Supervisor": "supervisor.threads",
-    "SupervisorStats": "supervisor.base",
-    "TooManyRestarts": "supervisor.base",
-    "ConnectionManager": "connection.threads",
-    "ManagerStats": "connection.settings",
-    "FramedClient": "framed.threads",
-    "FramedStats": "framed.settings",
-    "FrameTooLarge": "framed.settings",
-    "OutboxFull": "framed.settings",
-    "OutboxPlan": "framed.settings",
-    "StillRunning": "supervisor.base",
-    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), ".errors"),
+    "Poller": "resilient.net.poller.threads",
+    "Reconnector": "resilient.net.reconnector",
+    "StopSignal": "resilient.net.supervisor.stop_signal",
+    "Supervisor": "resilient.net.supervisor.threads",
+    "SupervisorStats": "resilient.net.supervisor.base",
+    "TooManyRestarts": "resilient.net.supervisor.base",
+    "ConnectionManager": "resilient.net.connection.threads",
+    "ManagerStats": "resilient.net.connection.settings",
+    "FramedClient": "resilient.net.framed.threads",
+    "FramedStats": "resilient.net.framed.settings",
+    "FrameTooLarge": "resilient.net.framed.settings",
+    "OutboxFull": "resilient.net.framed.settings",
+    "OutboxPlan": "resilient.net.framed.settings",
+    "StillRunning": "resilient.net.supervisor.base",
+    **dict.fromkeys(("ManagerClosed", "NotConnected", "OutcomeUnknown", "PeerSilent"), "resilient.errors"),
 }
 
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]  # loaded on first use
 
 
-def __getattr__(name: str) -> Any:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    found = getattr(import_module(f".{home}", "resilient.net"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
