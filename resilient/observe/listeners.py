@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from resilient.core.events import Event
-from resilient.observe import log
+from resilient.observe.log import INFO, LOG, report, write
 
 __all__ = ["Listener", "Subscription", "hearers", "listen", "tell"]
 
@@ -66,18 +66,18 @@ def listen(listener: Listener) -> Subscription:
     return Subscription(listener)
 
 
-def hearers(own: tuple[Listener, ...], level: int = log.INFO) -> tuple[Listener, ...]:
+def hearers(own: tuple[Listener, ...], level: int = INFO) -> tuple[Listener, ...]:
     """Everybody who hears an event of this level: empty if nobody does.
 
     Args:
         own: the policy's listeners.
         level: the event's level in the log, as ``logging`` counts.
     """
-    logger = log.logger or log.find_logger()
+    logger = LOG.logger or LOG.find()
     logged = logger is not None and logger.isEnabledFor(level)
     if not (logged or own or _everywhere):
         return ()
-    return (*own, *_everywhere, log.write) if logged else own + _everywhere
+    return (*own, *_everywhere, write) if logged else own + _everywhere
 
 
 def tell(event: Event, listeners: tuple[Listener, ...]) -> None:
@@ -86,4 +86,4 @@ def tell(event: Event, listeners: tuple[Listener, ...]) -> None:
         try:
             listener(event)
         except Exception as error:
-            log.report(listener, error)
+            report(listener, error)

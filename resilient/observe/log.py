@@ -14,17 +14,41 @@ from resilient.core.events import CallRejected, Entered, Event, GaveUp, LinkChan
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["DEBUG", "ERROR", "INFO", "WARNING", "find_logger", "level_of", "logger", "report", "write"]
+__all__ = ["DEBUG", "ERROR", "INFO", "LOG", "WARNING", "level_of", "report", "write"]
 
 # The numbers of the logging module, which may not be loaded.
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 
-logger: logging.Logger | None = None
+
+class Log:
+    """The logger, once it is found.
+
+    Attributes:
+        logger: None until then.
+    """
+
+    __slots__ = ("logger",)
+
+    def __init__(self) -> None:
+        self.logger: logging.Logger | None = None
+
+    def find(self) -> logging.Logger | None:
+        """The logger, with the handler that keeps an unconfigured program silent; None without ``logging``."""
+        loaded = sys.modules.get("logging")
+        if loaded is None:
+            return None
+        found: logging.Logger = loaded.getLogger("resilient")
+        found.addHandler(loaded.NullHandler())
+        self.logger = found
+        return found
+
+
+LOG = Log()
 
 
 def write(event: Event) -> None:
     """Writes one event as one line; a panic with its traceback."""
-    found = logger or find_logger()
+    found = LOG.logger or LOG.find()
     if found is None:
         return
     panic = event.error if isinstance(event, Panic) else None
@@ -34,7 +58,7 @@ def write(event: Event) -> None:
 
 def report(listener: object, error: Exception) -> None:
     """Says that a listener failed."""
-    found = logger or find_logger()
+    found = LOG.logger or LOG.find()
     if found is not None:
         found.error("the listener %r raised", listener, exc_info=error)
 
@@ -55,15 +79,3 @@ def level_of(event: Event) -> int:
     if isinstance(event, LinkChanged):
         return WARNING if event.after == "FAILED" or (event.before, event.after) == ("READY", "BACKING_OFF") else INFO
     return WARNING if isinstance(event, GaveUp) and event.attempts > 1 else INFO
-
-
-def find_logger() -> logging.Logger | None:
-    """The logger, with the handler that keeps an unconfigured program silent; None without ``logging``."""
-    global logger
-    loaded = sys.modules.get("logging")
-    if loaded is None:
-        return None
-    found: logging.Logger = loaded.getLogger("resilient")
-    found.addHandler(loaded.NullHandler())
-    logger = found
-    return found
