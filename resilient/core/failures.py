@@ -6,13 +6,12 @@ reconnect manager this replaces: 100 ms at first, doubling, at most 300 s, ten a
 
 from __future__ import annotations
 
-from resilient.core import backoff as backoffs
-from resilient.core.backoff import LAST_DISTINCT_RETRY, Backoff, Rng
+from resilient.core.backoff import LAST_DISTINCT_RETRY, Backoff, Rng, exponential
 from resilient.core.duration import whole
 
 __all__ = ["ATTEMPTS", "BACKOFF", "Failures", "checked_attempts", "checked_backoff"]
 
-BACKOFF = backoffs.exponential(0.1, factor=2, cap=300)
+BACKOFF = exponential(0.1, factor=2, cap=300)
 ATTEMPTS = 10
 
 

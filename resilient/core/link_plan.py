@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from resilient.core import backoff
 from resilient.core.action import Verdict
-from resilient.core.backoff import Backoff
+from resilient.core.backoff import Backoff, exponential
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.run import Plan, verdict_on
@@ -15,7 +14,7 @@ __all__ = ["BACKOFF", "MAX_WAIT", "STABLE_AFTER", "LinkPlan", "link_plan"]
 
 # Against a peer that accepts and closes: with every wait at its shortest (half of 1, 2, 4 ... s) dials are at 0, 0.5,
 # 1.5, 3.5, 7.5, 15.5 and 31.5 s, so 6 in half a minute; and two clients that lost the same server are never in step.
-BACKOFF = backoff.exponential(1, cap=30).jitter("equal")
+BACKOFF = exponential(1, cap=30).jitter("equal")
 STABLE_AFTER = 10.0
 MAX_WAIT = 300.0
 
