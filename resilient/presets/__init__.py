@@ -23,3 +23,6 @@ postgres = postgres_errors.POSTGRES
 
 redis = redis_errors.REDIS
 """What redis-py raises."""
+
+BY_NAME = {"http": http, "http_once": http_once, "postgres": postgres, "redis": redis, "sockets": sockets}
+"""All of them, by the names that settings files use."""

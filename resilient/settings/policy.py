@@ -10,8 +10,9 @@ from typing import Any
 
 from resilient.policies.policy import Policy
 from resilient.policies.retry_budget import RetryBudget
-from resilient.settings import retry
 from resilient.settings.kinds import CURVES, KINDS, Kind, Reader, plain
+from resilient.settings.retry import KEYS as RETRY_KEYS
+from resilient.settings.retry import advice, read_retry
 from resilient.settings.table import Table, suggestion
 from resilient.settings.waits import read_curve
 
@@ -24,7 +25,7 @@ ELSEWHERE = {  # what people may try as a kind
     "pipeline": "has a section of its own: write a table such as [pipelines.db]",
 }
 COMMON = ("kind", "name")
-KEYS = tuple(dict.fromkeys((*COMMON, *retry.KEYS, *(key for kind in KINDS.values() for key in kind.keys))))
+KEYS = tuple(dict.fromkeys((*COMMON, *RETRY_KEYS, *(key for kind in KINDS.values() for key in kind.keys))))
 
 
 def read_policy(
@@ -46,7 +47,7 @@ def read_policy(
         return None
     kind = table.entries.get("kind", default)
     if kind == RETRY:
-        return retry.read_retry(table, name, budgets, ("kind",), _of_other_kinds(RETRY))
+        return read_retry(table, name, budgets, ("kind",), _of_other_kinds(RETRY))
     if isinstance(kind, str) and kind in KINDS:
         return _of_kind(KINDS[kind], kind, table, name)
     if isinstance(kind, str) and kind in ELSEWHERE:
@@ -59,7 +60,7 @@ def read_policy(
 def _is_foreign(table: Table) -> bool:
     """Whether a table without a kind has settings of other kinds only, so that it was hardly meant as a Retry."""
     own = [key for key in table.entries if key not in COMMON]
-    return any(key in KEYS for key in own) and not any(key in retry.KEYS for key in own)
+    return any(key in KEYS for key in own) and not any(key in RETRY_KEYS for key in own)
 
 
 def _kinds_for(table: Table) -> str:
@@ -71,7 +72,7 @@ def _kinds_for(table: Table) -> str:
 
 def _of_kind(kind: Kind, word: str, table: Table, name: str) -> Policy | None:
     before = len(table.problems)
-    table.check_keys((*COMMON, *kind.keys), _of_other_kinds(word) | retry.advice(("listeners", *kind.code)))
+    table.check_keys((*COMMON, *kind.keys), _of_other_kinds(word) | advice(("listeners", *kind.code)))
     settings: dict[str, Any] = {"name": name}
     for key, read in {"name": plain, **kind.keys}.items():
         if key in table:
@@ -121,7 +122,7 @@ def _made(kind: Kind, settings: dict[str, Any], table: Table) -> Policy | None:
 
 def _of_other_kinds(own: str) -> dict[str, str]:
     """Advice on the keys that other kinds have."""
-    keys = {RETRY: retry.KEYS} | {word: tuple(kind.keys) for word, kind in KINDS.items()}
+    keys = {RETRY: RETRY_KEYS} | {word: tuple(kind.keys) for word, kind in KINDS.items()}
     homes = {key: [word for word, known in keys.items() if word != own and key in known] for key in KEYS[len(COMMON) :]}
     return {
         key: f"is a setting of kind = {' or '.join(map(json.dumps, words))}" for key, words in homes.items() if words

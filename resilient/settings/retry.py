@@ -9,17 +9,20 @@ from typing import Any
 from resilient.core.backoff import Backoff
 from resilient.policies.retry import DEFAULT_BACKOFF, Retry
 from resilient.policies.retry_budget import RetryBudget
-from resilient.settings import reconnect, targets
 from resilient.settings.budget import budget_of
 from resilient.settings.notation import jittered, written
+from resilient.settings.reconnect import KEYS as RECONNECT_KEYS
+from resilient.settings.reconnect import PRESET, read_reconnect
 from resilient.settings.table import Table
+from resilient.settings.targets import KEYS as TARGET_KEYS
+from resilient.settings.targets import read_errors
 from resilient.settings.waits import as_seconds, read_curve
 
 __all__ = ["KEYS", "UNLIMITED", "advice", "checked", "read_retry"]
 
 DURATIONS = ("timeout", "attempt_timeout", "max_wait")
 PLAIN = ("attempts", *DURATIONS, "nested", "name")
-KEYS = (*targets.KEYS, *PLAIN, "backoff", "jitter", "budget", *reconnect.KEYS)
+KEYS = (*TARGET_KEYS, *PLAIN, "backoff", "jitter", "budget", *RECONNECT_KEYS)
 CODE = ("recovery", "listeners", "resume", "streaming")
 UNLIMITED = "unlimited"
 
@@ -50,8 +53,8 @@ def read_retry(
     """
     before = len(table.problems)
     table.check_keys((*KEYS, *more), {**(lessons or {}), **advice(CODE)})
-    settings: dict[str, Any] = {"name": name} | reconnect.read_reconnect(table)
-    default = reconnect.PRESET if "attempts" in settings else None
+    settings: dict[str, Any] = {"name": name} | read_reconnect(table)
+    default = PRESET if "attempts" in settings else None
     for key in PLAIN:
         if key in table:
             settings[key] = table.read(key, partial(checked, key))
@@ -61,7 +64,7 @@ def read_retry(
         settings["backoff"] = _read_jitter(table, settings.get("backoff", DEFAULT_BACKOFF))
     if "budget" in table:
         settings["budget"] = budget_of(table, name if settings["name"] is None else settings["name"], budgets)
-    settings["on"] = targets.read_errors(table, default)
+    settings["on"] = read_errors(table, default)
     return Retry(**settings) if len(table.problems) == before and _is_whole(settings) else None
 
 

@@ -73,13 +73,11 @@ def preset(name: str) -> Classifier:
     Raises:
         ValueError: there is none of this name.
     """
-    from resilient import presets
+    from resilient.presets import BY_NAME
 
-    found = getattr(presets, name, None)
-    if isinstance(found, Classifier):
-        return found
-    known = [other for other in dir(presets) if isinstance(getattr(presets, other), Classifier)]
-    raise ValueError(f"on must name a preset that exists, got {PRESET + name!r}{suggestion(name, known)}")
+    if name in BY_NAME:
+        return BY_NAME[name]
+    raise ValueError(f"on must name a preset that exists, got {PRESET + name!r}{suggestion(name, BY_NAME)}")
 
 
 def _classifier(on: object) -> Classifier:

@@ -433,3 +433,8 @@ def test_attributes_are_classifiers_not_modules() -> None:
     """The presets' names do not clash with those of the modules that hold them."""
     assert all(isinstance(getattr(presets, name), Classifier) for name in presets.__all__)
     assert isinstance(sys.modules["resilient.presets.socket_errors"], ModuleType)
+
+
+def test_settings_files_find_every_preset_by_its_name() -> None:
+    """A preset is public if, and only if, it is found by name."""
+    assert {name: getattr(presets, name) for name in presets.__all__} == presets.BY_NAME
