@@ -7,6 +7,7 @@ from enum import StrEnum, auto
 
 from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds, whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = ["Action", "Verdict"]
 
@@ -67,8 +68,12 @@ class Verdict:
         check_limits(self.category, self.attempts, self.backoff)
 
 
-def checked_action(value: object) -> Action:
+def checked_action(value: object, name: str = "action") -> Action:
     """The action of this name.
+
+    Args:
+        value: what the user gave.
+        name: the argument's name, for the error.
 
     Raises:
         ValueError: there is none.
@@ -77,14 +82,14 @@ def checked_action(value: object) -> Action:
         return Action(value)  # type: ignore[arg-type]  # whatever the user gave: that is the question
     except ValueError:
         choice = ", ".join(action.name for action in Action)
-        raise ValueError(f"action must be one of {choice}, got {value!r}") from None
+        raise SettingValueError(name, f"must be one of {choice}, got {value!r}") from None
 
 
 def check_limits(category: object, attempts: object, backoff: object) -> None:
     """Checks what rules and verdicts have in common."""
     if not isinstance(category, str):
-        raise TypeError(f"category must be a str, got {category!r}")
+        raise SettingTypeError("category", f"must be a str, got {category!r}")
     if attempts is not None:
         whole("attempts", attempts, least=1)
     if backoff is not None and not isinstance(backoff, Backoff):
-        raise TypeError(f"backoff must be a Backoff, such as backoff.exponential(1), got {backoff!r}")
+        raise SettingTypeError("backoff", f"must be a Backoff, such as backoff.exponential(1), got {backoff!r}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
+
 __all__ = ["Address", "AddressLike", "TcpAddress", "UnixAddress", "read_address"]
 
 FORMS = '"tcp://127.0.0.1:8000", "unix:/run/app.sock" or ("127.0.0.1", 8000)'
@@ -54,7 +56,7 @@ def read_address(name: str, given: object) -> Address:
         case str():
             return _read(name, given)
         case _:
-            raise TypeError(f"{name} must be {FORMS}, got {given!r}")
+            raise SettingTypeError(name, f"must be {FORMS}, got {given!r}")
 
 
 def _read(name: str, text: str) -> Address:
@@ -64,10 +66,10 @@ def _read(name: str, text: str) -> Address:
     host, colon, port = rest.removeprefix("//").rpartition(":")
     if scheme == "tcp" and rest.startswith("//") and host and colon and port.isdecimal():
         return TcpAddress(host.removeprefix("[").removesuffix("]"), _port(name, int(port), text))
-    raise ValueError(f"{name} must be {FORMS}, got {text!r}")
+    raise SettingValueError(name, f"must be {FORMS}, got {text!r}")
 
 
 def _port(name: str, port: int, given: object) -> int:
     if not 0 <= port <= 65535:
-        raise ValueError(f"{name} must have a port from 0 to 65535, got {given!r}")
+        raise SettingValueError(name, f"must have a port from 0 to 65535, got {given!r}")
     return port

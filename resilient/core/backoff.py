@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
 from resilient.core.duration import Duration, seconds, whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = [
     "Backoff",
@@ -112,11 +113,11 @@ class Backoff:
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
         if self.spread == "decorrelated":
-            raise ValueError("jitter cannot be added to a decorrelated backoff, which is jittered already")
+            raise SettingValueError("jitter", "cannot be added to a decorrelated backoff, which is jittered already")
         if spread == "full" or spread == "equal":
             return replace(self, spread=spread)
         if isinstance(spread, bool) or not isinstance(spread, (int, float)) or not 0 <= spread <= 1:
-            raise ValueError(f'jitter must be "full", "equal" or a fraction from 0 to 1, got {spread!r}')
+            raise SettingValueError("jitter", f'must be "full", "equal" or a fraction from 0 to 1, got {spread!r}')
         return replace(self, spread=float(spread))
 
     def floor(self, least: Duration) -> Backoff:
@@ -127,7 +128,7 @@ class Backoff:
         """
         shortest = seconds("floor", least)
         if self.cap is not None and shortest > self.cap:
-            raise ValueError(f"floor must be <= cap ({self.cap:g} s), got {least!r}")
+            raise SettingValueError("floor", f"must be <= cap ({self.cap:g} s), got {least!r}")
         return replace(self, least=shortest)
 
     def __repr__(self) -> str:
@@ -224,9 +225,9 @@ def exponential(first: Duration, factor: float = 2.0, cap: Duration = 300) -> Ba
     """
     start = seconds("first", first, above=True)
     if isinstance(factor, bool) or not isinstance(factor, (int, float)):
-        raise TypeError(f"factor must be a number >= 1, got {factor!r}")
+        raise SettingTypeError("factor", f"must be a number >= 1, got {factor!r}")
     if not (1 <= factor < math.inf):
-        raise ValueError(f"factor must be finite and >= 1, got {factor!r}")
+        raise SettingValueError("factor", f"must be finite and >= 1, got {factor!r}")
     return Backoff("exponential", (start,), float(factor), _cap(cap, start))
 
 
@@ -263,12 +264,12 @@ def sequence(*delays: Duration) -> Backoff:
         delays: at least one, seconds, each >= 0.
     """
     if not delays:
-        raise ValueError("delays must be at least one wait, got none")
+        raise SettingValueError("delays", "must be at least one wait, got none")
     return Backoff("sequence", tuple(seconds("delays", delay) for delay in delays))
 
 
 def _cap(cap: Duration, first: float) -> float:
     longest = seconds("cap", cap)
     if longest < first:
-        raise ValueError(f"cap must be >= first ({first:g} s), got {cap!r}")
+        raise SettingValueError("cap", f"must be >= first ({first:g} s), got {cap!r}")
     return longest

@@ -6,16 +6,17 @@ reached is an error where the classifier is made, not a surprise in production.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from resilient.core.action import SEVERITY, Action, Verdict
 from resilient.core.reach import is_covered
-from resilient.core.rule import Predicate, Rule
+from resilient.core.rule import Predicate, Rule, checked_targets
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.errors import Rejected
 
-__all__ = ["Classifier", "classifier_of"]
+__all__ = ["Classifier", "check_rules", "classifier_of"]
 
 FAIL = Verdict(Action.FAIL)
 
@@ -42,13 +43,9 @@ class Classifier:
     plain: _PlainRetries = field(compare=False, repr=False)
 
     def __init__(self, *rules: Rule, otherwise: Verdict = FAIL) -> None:
-        for position, rule in enumerate(rules):
-            if not isinstance(rule, Rule):
-                raise TypeError(f"rules must be Rule objects, got {rule!r}")
-            if is_covered(rule, rules[:position]):
-                raise ValueError(f"rule {position + 1} can never be reached, earlier rules match all it does: {rule!r}")
+        check_rules(rules)
         if not isinstance(otherwise, Verdict):
-            raise TypeError(f"otherwise must be a Verdict, got {otherwise!r}")
+            raise SettingTypeError("otherwise", f"must be a Verdict, got {otherwise!r}")
         object.__setattr__(self, "rules", rules)
         object.__setattr__(self, "otherwise", otherwise)
         object.__setattr__(self, "plain", _PlainRetries(rules))
@@ -141,6 +138,25 @@ class _PlainRetries(dict[type[Exception], None]):
                 return
 
 
+def check_rules(rules: Sequence[Rule], name: str = "rules") -> None:
+    """Checks that these are rules, and that each can be reached.
+
+    Args:
+        rules: in the order in which they are tried.
+        name: of the argument that they come from, for the error.
+
+    Raises:
+        TypeError: one of them is no rule.
+        ValueError: one of them can never be reached.
+    """
+    for position, rule in enumerate(rules):
+        if not isinstance(rule, Rule):
+            raise SettingTypeError(name, f"must be Rule objects, got {rule!r}")
+        if is_covered(rule, rules[:position]):
+            problem = f"can never be reached, earlier rules match all it does: {rule!r}"
+            raise SettingValueError(name, problem, subject=f"rule {position + 1}")
+
+
 def classifier_of(on: object, name: str = "on") -> Classifier:
     """What a policy's ``on`` means: class(es), dotted name(s), a predicate or a classifier.
 
@@ -156,15 +172,12 @@ def classifier_of(on: object, name: str = "on") -> Classifier:
     if isinstance(on, Rule):
         return Classifier(on)
     if isinstance(on, (type, str, tuple, list)):
-        try:
-            return Classifier(Rule(tuple(on) if isinstance(on, list) else on))
-        except (TypeError, ValueError) as error:  # a rule calls it "on"
-            raise type(error)(str(error).replace("on must", f"{name} must", 1)) from None
+        return Classifier(Rule(checked_targets(tuple(on) if isinstance(on, list) else on, name)))
     if callable(on):
         return Classifier(Rule(Exception, when=cast("Predicate", on)))
-    raise TypeError(
-        f"{name} must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, "
-        f"got {on!r}"
+    raise SettingTypeError(
+        name,
+        f"must say which errors: a class, a tuple of classes, a dotted name, a predicate or a Classifier, got {on!r}",
     )
 
 

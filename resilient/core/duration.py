@@ -6,6 +6,8 @@ import math
 from datetime import timedelta
 from typing import TypeAlias
 
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
+
 __all__ = ["Duration", "number", "optional_seconds", "seconds", "share", "whole"]
 
 MOST = 1e300  # what is to be multiplied and divided must stay a float
@@ -14,7 +16,7 @@ Duration: TypeAlias = int | float | timedelta
 """Seconds, as a number or a ``timedelta``."""
 
 
-def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False) -> float:
+def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False, subject: str = "") -> float:
     """A duration in seconds, checked.
 
     Args:
@@ -22,6 +24,7 @@ def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False
         value: what the user gave.
         least: the lower limit, seconds.
         above: whether the limit itself is excluded.
+        subject: what the error is said of, where that is a part of the argument.
 
     Raises:
         TypeError: it is not a number of seconds or a ``timedelta``.
@@ -29,16 +32,18 @@ def seconds(name: str, value: object, *, least: float = 0.0, above: bool = False
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise TypeError(f"{name} must be seconds (int, float) or a timedelta, got {value!r}")
+        raise SettingTypeError(name, f"must be seconds (int, float) or a timedelta, got {value!r}", subject=subject)
     limit = f"{'>' if above else '>='} {least:g} s"
     try:
         number = float(number)
     except OverflowError:
-        raise ValueError(f"{name} must be finite and {limit}, got an integer beyond any float") from None
+        raise SettingValueError(
+            name, f"must be finite and {limit}, got an integer beyond any float", subject=subject
+        ) from None
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite and {limit}, got {value!r}")
+        raise SettingValueError(name, f"must be finite and {limit}, got {value!r}", subject=subject)
     if number < least or (above and number == least):
-        raise ValueError(f"{name} must be {limit}, got {value!r}")
+        raise SettingValueError(name, f"must be {limit}, got {value!r}", subject=subject)
     return number
 
 
@@ -47,17 +52,23 @@ def optional_seconds(name: str, value: object, *, above: bool = False) -> float 
     return None if value is None else seconds(name, value, above=above)
 
 
-def whole(name: str, value: object, *, least: int) -> int:
+def whole(name: str, value: object, *, least: int, subject: str = "") -> int:
     """A whole number at or above a limit.
+
+    Args:
+        name: the argument's name, for the error.
+        value: what the user gave.
+        least: the lower limit.
+        subject: what the error is said of, where that is a part of the argument.
 
     Raises:
         TypeError: it is not an ``int``.
         ValueError: it is below the limit.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise SettingTypeError(name, f"must be a whole number >= {least}, got {value!r}", subject=subject)
     if value < least:
-        raise ValueError(f"{name} must be >= {least}, got {value!r}")
+        raise SettingValueError(name, f"must be >= {least}, got {value!r}", subject=subject)
     return value
 
 
@@ -77,10 +88,10 @@ def number(name: str, value: object, *, least: float, above: bool = False, most:
     """
     limits = f"{'>' if above else '>='} {least:g}" + (f" and <= {most:g}" if most < math.inf else "")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number {limits}, got {value!r}")
+        raise SettingTypeError(name, f"must be a number {limits}, got {value!r}")
     if not (least <= value <= min(most, MOST)) or (above and value == least):
         shown = repr(value) if abs(value) < MOST or isinstance(value, float) else "an integer beyond any float"
-        raise ValueError(f"{name} must be {limits}, got {shown}")
+        raise SettingValueError(name, f"must be {limits}, got {shown}")
     return value
 
 

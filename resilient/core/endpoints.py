@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from resilient.core.setting_errors import SettingValueError
+
 __all__ = ["EndpointMark", "Endpoints"]
 
 T = TypeVar("T", bound=Hashable)
@@ -49,9 +51,9 @@ class Endpoints(Generic[T]):
         self._marks = dict.fromkeys(given, UNMARKED)
         self._failed = 0
         if not given:
-            raise ValueError("addresses must be at least one endpoint, got none")
+            raise SettingValueError("addresses", "must be at least one endpoint, got none")
         if len(self._marks) < len(given):
-            raise ValueError(f"addresses must each be named once, got {given!r}")
+            raise SettingValueError("addresses", f"must each be named once, got {given!r}")
 
     @property
     def marks(self) -> dict[T, EndpointMark]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from resilient.core.backoff import LAST_DISTINCT_RETRY, Backoff, Rng, exponential
 from resilient.core.duration import whole
+from resilient.core.setting_errors import SettingTypeError
 
 __all__ = ["ATTEMPTS", "BACKOFF", "Failures", "checked_attempts", "checked_backoff"]
 
@@ -73,7 +74,9 @@ def checked_backoff(backoff: object) -> Backoff:
         TypeError: they are something else.
     """
     if not isinstance(backoff, Backoff):
-        raise TypeError(f"backoff must be a Backoff, such as backoff.exponential(0.1, cap=300), got {backoff!r}")
+        raise SettingTypeError(
+            "backoff", f"must be a Backoff, such as backoff.exponential(0.1, cap=300), got {backoff!r}"
+        )
     return backoff
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from struct import Struct
 
 from resilient.core.duration import whole
+from resilient.core.setting_errors import SettingValueError
 from resilient.errors import ResilientError
 
 __all__ = ["BEAT", "HEADER", "LARGEST", "MAX_FRAME", "FrameReader", "FrameTooLarge", "checked_limit", "encode"]
@@ -53,7 +54,7 @@ def checked_limit(limit: object) -> int:
     """
     found = whole("max_frame", limit, least=1)
     if found > LARGEST:
-        raise ValueError(f"max_frame must be <= {LARGEST}, which is all that 4 bytes can say, got {limit!r}")
+        raise SettingValueError("max_frame", f"must be <= {LARGEST}, which is all that 4 bytes can say, got {limit!r}")
     return found
 
 

@@ -22,6 +22,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from resilient.core.duration import seconds, whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = ["HedgeBudget", "HedgeMetrics", "HedgePlan", "Hedging", "Latency", "Percentile", "hedge_plan", "parse_after"]
 
@@ -227,7 +228,9 @@ def parse_after(after: object) -> float | Percentile:
     found = PERCENTILE.fullmatch(after)
     thousandths = int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0")) if found else 0
     if not thousandths:
-        raise ValueError(f'after must be a duration or a percentile between "p0" and "p100" as "p99.9", got {after!r}')
+        raise SettingValueError(
+            "after", f'must be a duration or a percentile between "p0" and "p100" as "p99.9", got {after!r}'
+        )
     return Percentile(thousandths)
 
 
@@ -251,13 +254,13 @@ def hedge_plan(after: object, extra: object = 1, *, min_samples: object = None, 
     if min_samples is not None:
         samples = whole("min_samples", min_samples, least=1)
     if samples > WINDOW:
-        raise ValueError(f"min_samples must be <= {WINDOW}, got {min_samples!r}")
+        raise SettingValueError("min_samples", f"must be <= {WINDOW}, got {min_samples!r}")
     return HedgePlan(parsed, copies, samples, share if load is None else _load(load, copies))
 
 
 def _load(load: object, extra: int) -> float:
     if isinstance(load, bool) or not isinstance(load, (int, float)):
-        raise TypeError(f"load must be a number from 0 to extra ({extra}), got {load!r}")
+        raise SettingTypeError("load", f"must be a number from 0 to extra ({extra}), got {load!r}")
     if not 0 <= load <= extra:
-        raise ValueError(f"load must be from 0 to extra ({extra}), got {load!r}")
+        raise SettingValueError("load", f"must be from 0 to extra ({extra}), got {load!r}")
     return float(load)

@@ -9,6 +9,7 @@ from resilient.core.backoff import Backoff, exponential
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.run import Plan, verdict_on
+from resilient.core.setting_errors import SettingTypeError
 
 __all__ = ["BACKOFF", "MAX_WAIT", "STABLE_AFTER", "LinkPlan", "link_plan"]
 
@@ -79,7 +80,7 @@ def link_plan(
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     if not isinstance(backoff, Backoff):
-        raise TypeError(f"backoff must be a Backoff, such as backoff.exponential(1), got {backoff!r}")
+        raise SettingTypeError("backoff", f"must be a Backoff, such as backoff.exponential(1), got {backoff!r}")
     return LinkPlan(
         classifier_of(on),
         backoff,

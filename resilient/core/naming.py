@@ -12,6 +12,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from resilient.core.setting_errors import SettingValueError
+
 __all__ = ["check_dotted_name", "is_named"]
 
 
@@ -41,5 +43,5 @@ def check_dotted_name(argument: str, name: str) -> str:
     """
     parts = name.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise ValueError(f"{argument} must name a module and a class, such as 'httpx.ConnectError', got {name!r}")
+        raise SettingValueError(argument, f"must name a module and a class, such as 'httpx.ConnectError', got {name!r}")
     return name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from resilient.core.duration import whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = ["PIPE", "OutboxPlan", "Overflow"]
 
@@ -46,9 +47,11 @@ class OutboxPlan:
 
     def __post_init__(self) -> None:
         if self.overflow not in get_args(Overflow):
-            raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}, got {self.overflow!r}")
+            raise SettingValueError(
+                "overflow", f"must be one of {', '.join(get_args(Overflow))}, got {self.overflow!r}"
+            )
         whole("max_items", self.max_items, least=1)
         whole("max_bytes", self.max_bytes, least=1)
         whole("pipe", self.pipe, least=0)
         if not isinstance(self.resend, bool):
-            raise TypeError(f"resend must be True or False, got {self.resend!r}")
+            raise SettingTypeError("resend", f"must be True or False, got {self.resend!r}")

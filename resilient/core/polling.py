@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from resilient.core.backoff import Backoff, Rng
 from resilient.core.duration import Duration, seconds
 from resilient.core.failures import ATTEMPTS, BACKOFF, Failures, checked_attempts, checked_backoff
+from resilient.core.setting_errors import SettingTypeError
 
 __all__ = ["Next", "PollPlan", "Polling"]
 
@@ -44,7 +45,7 @@ class PollPlan:
         checked_backoff(self.backoff)
         checked_attempts(self.attempts)
         if not isinstance(self.keep_trying, bool):
-            raise TypeError(f"keep_trying must be True or False, got {self.keep_trying!r}")
+            raise SettingTypeError("keep_trying", f"must be True or False, got {self.keep_trying!r}")
 
 
 @dataclass(frozen=True, slots=True)

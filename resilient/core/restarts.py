@@ -21,6 +21,7 @@ from typing import TypeAlias
 from resilient.core.backoff import Backoff, Rng
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.failures import BACKOFF, Failures, checked_backoff
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = [
     "INTENSITY",
@@ -76,9 +77,10 @@ class RestartPlan:
             object.__setattr__(self, name, seconds(name, getattr(self, name), above=True))
         for name in ("permanent", "temporary"):
             if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
+                raise SettingTypeError(name, f"must be True or False, got {getattr(self, name)!r}")
         if self.permanent and self.temporary:
-            raise ValueError("permanent and temporary cannot both be True: a loop is started again, or it is not")
+            problem = "cannot both be True: a loop is started again, or it is not"
+            raise SettingValueError("permanent", problem, subject="permanent and temporary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,13 @@ def _checked_intensity(intensity: object) -> tuple[int, float] | None:
     if intensity is None:
         return None
     if isinstance(intensity, str) or not isinstance(intensity, Iterable):
-        raise TypeError(f"intensity must be (restarts, seconds), such as (10, 300), or None, got {intensity!r}")
+        raise SettingTypeError(
+            "intensity", f"must be (restarts, seconds), such as (10, 300), or None, got {intensity!r}"
+        )
     given = tuple(intensity)
     if len(given) != 2:
-        raise ValueError(f"intensity must be (restarts, seconds), such as (10, 300), or None, got {intensity!r}")
-    restarts = whole("intensity's restarts", given[0], least=0)
-    return restarts, seconds("intensity's seconds", given[1], above=True)
+        raise SettingValueError(
+            "intensity", f"must be (restarts, seconds), such as (10, 300), or None, got {intensity!r}"
+        )
+    restarts = whole("intensity", given[0], least=0, subject="intensity's restarts")
+    return restarts, seconds("intensity", given[1], above=True, subject="intensity's seconds")

@@ -11,6 +11,7 @@ from resilient.core.action import Action, Verdict, check_limits, checked_action
 from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, seconds
 from resilient.core.naming import check_dotted_name, is_named
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = ["DelayOf", "ErrorTarget", "Predicate", "Rule"]
 
@@ -59,15 +60,13 @@ class Rule:
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
-        targets = self.on if isinstance(self.on, tuple) else (self.on,)
-        if not targets and self.judge is None:
-            raise ValueError("on must name at least one error, got ()")
-        fix(self, "on", tuple(_checked_target(target) for target in targets))
+        targets = () if self.judge is not None and self.on == () else checked_targets(self.on)
+        fix(self, "on", targets)
         fix(self, "action", checked_action(self.action))
         check_limits(self.category, self.attempts, self.backoff)
         _check_hook("when", self.when)
         if self.message is not None and not (isinstance(self.message, str) and self.message):
-            raise ValueError(f"message must be a text to look for, got {self.message!r}")
+            raise SettingValueError("message", f"must be a text to look for, got {self.message!r}")
         if not callable(self.delay) and self.delay is not None:
             fix(self, "delay", seconds("delay", self.delay))
         fixed = None if callable(self.delay) else self.delay
@@ -94,7 +93,7 @@ class Rule:
         When attempts run out, the last value is returned as it is.
         """
         if not callable(predicate):
-            raise TypeError(f"predicate must be a function of the result, got {predicate!r}")
+            raise SettingTypeError("predicate", f"must be a function of the result, got {predicate!r}")
         limits = {"category": category, "delay": delay, "attempts": attempts, "backoff": backoff}
         return cls((), action, judge=predicate, **limits)  # type: ignore[arg-type]  # checked in __post_init__
 
@@ -146,18 +145,34 @@ def _message_of(error: Exception) -> str:
         return ""
 
 
-def _checked_target(target: object) -> ErrorTarget:
+def checked_targets(on: object, name: str = "on") -> tuple[ErrorTarget, ...]:
+    """The errors that a rule is for: one, or a tuple.
+
+    Args:
+        on: what the user gave.
+        name: the argument's name, for the error.
+
+    Raises:
+        TypeError, ValueError: it is no error's class or dotted name, or an empty tuple.
+    """
+    targets = on if isinstance(on, tuple) else (on,)
+    if not targets:
+        raise SettingValueError(name, "must name at least one error, got ()")
+    return tuple(_checked_target(target, name) for target in targets)
+
+
+def _checked_target(target: object, name: str) -> ErrorTarget:
     if isinstance(target, str):
-        return check_dotted_name("on", target)
+        return check_dotted_name(name, target)
     if not (isinstance(target, type) and issubclass(target, BaseException)):
-        raise TypeError(f"on must be error classes or their dotted names, got {target!r}")
+        raise SettingTypeError(name, f"must be error classes or their dotted names, got {target!r}")
     if not issubclass(target, Exception):
-        raise ValueError(
-            f"on must be a kind of Exception, got {target.__name__}: cancellation and exits are never classified"
+        raise SettingValueError(
+            name, f"must be a kind of Exception, got {target.__name__}: cancellation and exits are never classified"
         )
     return target
 
 
 def _check_hook(name: str, hook: object) -> None:
     if hook is not None and not callable(hook):
-        raise TypeError(f"{name} must be a function of the error, got {hook!r}")
+        raise SettingTypeError(name, f"must be a function of the error, got {hook!r}")

@@ -10,6 +10,7 @@ from typing import Any
 from resilient.core.action import Verdict, checked_action
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.rule import Rule
+from resilient.core.setting_errors import SettingValueError
 from resilient.settings.table import Table, suggestion
 from resilient.settings.waits import as_seconds, read_curve
 
@@ -35,7 +36,7 @@ def read_errors(table: Table, default: str | None) -> Classifier | None:
     """
     before = len(table.problems)
     rules = _read_rules(table) if "rules" in table else []
-    named = table.read("on", _classifier) if "on" in table else None
+    named = table.read("on", partial(errors_named, "on")) if "on" in table else None
     otherwise = table.read("otherwise", _otherwise) if "otherwise" in table else None
     if not rules and named is None and len(table.problems) == before:
         if default is None:
@@ -56,19 +57,22 @@ def errors_named(key: str, named: object) -> Classifier:
         named: names of errors and presets, or what code takes for errors.
 
     Raises:
-        TypeError, ValueError: it names none; the text begins with the key.
+        TypeError, ValueError: it names none.
     """
-    try:
-        return _classifier(named)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("on", key, 1)) from None
+    if not isinstance(named, (str, list, tuple)):
+        return classifier_of(named, key)
+    names = [named] if isinstance(named, str) else named
+    if not names:
+        raise SettingValueError(key, "must name at least one error, got []")
+    return reduce(or_, (_part(key, name) for name in names))
 
 
-def preset(name: str) -> Classifier:
+def preset(name: str, key: str = "on") -> Classifier:
     """A ready-made classifier.
 
     Args:
         name: as in :mod:`resilient.presets`.
+        key: the setting that names it, for the error.
 
     Raises:
         ValueError: there is none of this name.
@@ -77,22 +81,13 @@ def preset(name: str) -> Classifier:
 
     if name in BY_NAME:
         return BY_NAME[name]
-    raise ValueError(f"on must name a preset that exists, got {PRESET + name!r}{suggestion(name, BY_NAME)}")
+    raise SettingValueError(key, f"must name a preset that exists, got {PRESET + name!r}{suggestion(name, BY_NAME)}")
 
 
-def _classifier(on: object) -> Classifier:
-    if not isinstance(on, (str, list, tuple)):
-        return classifier_of(on)
-    named = [on] if isinstance(on, str) else on
-    if not named:
-        raise ValueError("on must name at least one error, got []")
-    return reduce(or_, map(_part, named))
-
-
-def _part(named: object) -> Classifier:
+def _part(key: str, named: object) -> Classifier:
     if isinstance(named, str) and (name := _preset_name(named)):
-        return preset(name)
-    return classifier_of(_target(named))
+        return preset(name, key)
+    return classifier_of(_target(key, named), key)
 
 
 def _preset_name(named: str) -> str | None:
@@ -101,7 +96,7 @@ def _preset_name(named: str) -> str | None:
     return name if short.startswith(PRESET) and "." not in name else None
 
 
-def _target(named: object) -> Any:
+def _target(key: str, named: object) -> Any:
     """A built-in error by its bare name; a dotted name, or anything that code put there, as it is."""
     if not isinstance(named, str) or "." in named:
         return named
@@ -110,14 +105,13 @@ def _target(named: object) -> Any:
         return found
     known = [name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)]
     hint = suggestion(named, known).partition("; there are")[0]  # all seventy would not help
-    raise ValueError(f"on must be a built-in error or a dotted name such as 'httpx.ConnectError', got {named!r}{hint}")
+    raise SettingValueError(
+        key, f"must be a built-in error or a dotted name such as 'httpx.ConnectError', got {named!r}{hint}"
+    )
 
 
 def _otherwise(value: object) -> Verdict:
-    try:
-        return Verdict(checked_action(value))
-    except ValueError as error:
-        raise ValueError(str(error).replace("action", "otherwise", 1)) from None
+    return Verdict(checked_action(value, "otherwise"))
 
 
 def _read_rules(table: Table) -> list[Rule]:
@@ -162,10 +156,10 @@ def _rule_targets(on: object) -> Any:
     named = list(on) if isinstance(on, (list, tuple)) else [on]
     for name in named:
         if isinstance(name, str) and _preset_name(name):
-            raise ValueError(
-                f"on must name errors: a preset has rules of its own, name it in the policy's on, got {name!r}"
+            raise SettingValueError(
+                "on", f"must name errors: a preset has rules of its own, name it in the policy's on, got {name!r}"
             )
-    return Rule(tuple(_target(name) for name in named)).on
+    return Rule(tuple(_target("on", name) for name in named)).on
 
 
 def _reachable(table: Table, number: int, rule: Rule, earlier: list[Rule]) -> bool:

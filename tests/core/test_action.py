@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from resilient.core import backoff
-from resilient.core.action import SEVERITY, Action, Verdict
+from resilient.core.action import SEVERITY, Action, Verdict, checked_action
+from resilient.core.setting_errors import SettingValueError
 
 
 def test_actions_are_the_six() -> None:
@@ -69,3 +70,10 @@ def test_bad_verdicts_say_why(arguments: tuple[object, ...], error: type[Excepti
     """Each field is named."""
     with pytest.raises(error, match=message):
         Verdict(*arguments)  # type: ignore[arg-type]
+
+
+def test_an_action_may_be_a_setting_of_another_name() -> None:
+    """The error begins with that name, and carries it."""
+    with pytest.raises(SettingValueError, match="^otherwise must be one of WAIT, .* got 'jump'$") as caught:
+        checked_action("jump", "otherwise")
+    assert "otherwise" == caught.value.setting

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from resilient.core import backoff
 from resilient.core.action import SEVERITY, Action, Verdict
-from resilient.core.classify import MOST_PLAIN, Classifier, classifier_of
+from resilient.core.classify import MOST_PLAIN, Classifier, check_rules, classifier_of
 from resilient.core.rule import Rule
+from resilient.core.setting_errors import SettingError
 
 RETRY, FAIL = Verdict(Action.RETRY), Verdict(Action.FAIL)
 
@@ -185,6 +186,22 @@ def test_bad_settings_say_which(make: Callable[[], Any], error: type[Exception],
     """Every argument is named, with its value."""
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("on", [None, 3, (), [3], "OSError", KeyboardInterrupt])
+def test_wrong_errors_may_be_those_of_another_setting(on: object) -> None:
+    """The error begins with that setting's name, and carries it."""
+    with pytest.raises(SettingError, match="^ignore must ") as caught:
+        classifier_of(on, "ignore")
+    assert "ignore" == caught.value.setting
+
+
+@pytest.mark.parametrize("rules", [[Rule(OSError), Rule(ConnectionError)], [3]])
+def test_wrong_rules_carry_the_arguments_name(rules: list[Any]) -> None:
+    """Also where the text says which rule it is."""
+    with pytest.raises(SettingError) as caught:
+        check_rules(rules, "value")
+    assert "value" == caught.value.setting
 
 
 @pytest.mark.parametrize(

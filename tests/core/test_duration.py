@@ -1,5 +1,6 @@
 """Durations and whole numbers are checked where they come in."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,45 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient.core.duration import number, optional_seconds, seconds, share, whole
+from resilient.core.setting_errors import SettingError
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: seconds("wait", "1"),
+        lambda: seconds("wait", 10**400),
+        lambda: seconds("wait", float("nan")),
+        lambda: seconds("wait", -1),
+        lambda: whole("wait", 1.5, least=1),
+        lambda: whole("wait", 0, least=1),
+        lambda: number("wait", "1", least=0),
+        lambda: number("wait", -1, least=0),
+    ],
+)
+def test_a_wrong_number_carries_the_arguments_name(check: Callable[[], Any]) -> None:
+    """As an attribute of the error."""
+    with pytest.raises(SettingError) as caught:
+        check()
+    assert "wait" == caught.value.setting
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: seconds("waits", "1", subject="the last wait"),
+        lambda: seconds("waits", 10**400, subject="the last wait"),
+        lambda: seconds("waits", float("nan"), subject="the last wait"),
+        lambda: seconds("waits", -1, subject="the last wait"),
+        lambda: whole("waits", 1.5, least=1, subject="the last wait"),
+        lambda: whole("waits", 0, least=1, subject="the last wait"),
+    ],
+)
+def test_a_part_of_an_argument_is_named_in_the_text(check: Callable[[], Any]) -> None:
+    """The attribute still has the argument's own name."""
+    with pytest.raises(SettingError, match="^the last wait must be ") as caught:
+        check()
+    assert "waits" == caught.value.setting
 
 
 @given(st.floats(min_value=0, max_value=1e9))

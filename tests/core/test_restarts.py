@@ -9,6 +9,7 @@ from hypothesis.strategies import floats, integers, lists
 
 from resilient import backoff
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Restarts
+from resilient.core.setting_errors import setting_of
 
 RNG = Random(7)
 EVERY_SECOND = backoff.constant(1)
@@ -117,5 +118,6 @@ def test_within_any_period_there_are_never_more_restarts_than_allowed(
 )
 def test_settings_are_checked(settings: dict[str, Any], kind: type[Exception], said: str) -> None:
     """By name, value and limit."""
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=said) as caught:
         RestartPlan(**settings)
+    assert next(iter(settings)) == setting_of(caught.value)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from resilient.core.action import Action, Verdict
-from resilient.core.rule import Rule
+from resilient.core.rule import Rule, checked_targets
+from resilient.core.setting_errors import SettingError
 
 
 def is_even(error: Exception) -> bool:
@@ -140,3 +141,11 @@ def test_bad_settings_say_which(make: Callable[[], Any], error: type[Exception],
     """Every argument is named, with its value."""
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("on", [(), 3, (OSError, int), KeyboardInterrupt, "OSError", "a b.c"])
+def test_wrong_errors_may_be_those_of_another_setting(on: object) -> None:
+    """The error begins with that setting's name, and carries it."""
+    with pytest.raises(SettingError, match="^ignore must ") as caught:
+        checked_targets(on, "ignore")
+    assert "ignore" == caught.value.setting
