@@ -21,7 +21,7 @@ those that stand beside what raises them: ``OutboxFull`` (a ``Rejected``), ``Fra
 ``TooManyRestarts``, and ``StillRunning`` (a ``PolicyTimeout``), which is told and never raised.
 
 Whatever a guarded call raises by itself comes back as it is, with a note; these are only for facts that a policy or a
-manager adds. Bad settings are a plain ``ValueError`` or ``TypeError``, raised where the policy is made.
+manager adds. Bad settings are a ``ValueError`` or ``TypeError``, raised where the policy is made.
 """
 
 from __future__ import annotations

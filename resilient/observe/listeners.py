@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from resilient.core.events import Event
+from resilient.core.setting_errors import SettingTypeError
 from resilient.observe.log import INFO, LOG, report, write
 
 __all__ = ["Listener", "Subscription", "hearers", "listen", "tell"]
@@ -60,7 +61,7 @@ def listen(listener: Listener) -> Subscription:
     """
     global _everywhere
     if not callable(listener):
-        raise TypeError(f"listener must be a function of an event, got {listener!r}")
+        raise SettingTypeError("listener", f"must be a function of an event, got {listener!r}")
     with _changing:
         _everywhere = (*_everywhere, listener)
     return Subscription(listener)

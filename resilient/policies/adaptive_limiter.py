@@ -10,6 +10,7 @@ from resilient.core.classify import classifier_of
 from resilient.core.concurrency import Algorithm, ConcurrencyMetrics
 from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
+from resilient.core.setting_errors import SettingValueError
 from resilient.core.vegas import Vegas
 from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
 from resilient.drivers.gates.circuit_breaker import Chance, Verdicts
@@ -79,11 +80,13 @@ class AdaptiveLimiter(GatePolicy, Stateful):
     def __post_init__(self) -> None:
         names = get_args(AlgorithmName)
         if self.algorithm not in names:
-            raise ValueError(f"algorithm must be one of {', '.join(map(repr, names))}, got {self.algorithm!r}")
+            raise SettingValueError(
+                "algorithm", f"must be one of {', '.join(map(repr, names))}, got {self.algorithm!r}"
+            )
         least = whole("min_limit", self.min_limit, least=1)
         most = whole("max_limit", self.max_limit, least=least)
         if whole("initial", self.initial, least=least) > most:
-            raise ValueError(f"initial must be <= max_limit ({most}), got {self.initial!r}")
+            raise SettingValueError("initial", f"must be <= max_limit ({most}), got {self.initial!r}")
         fix = object.__setattr__
         fix(self, "listeners", checked_listeners(self.listeners))
         on = classifier_of(self.on)

@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 from resilient.core.classify import classifier_of
 from resilient.core.client_rate import ClientRateMetrics
 from resilient.core.duration import Duration, number, optional_seconds
+from resilient.core.setting_errors import SettingValueError
 from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
 from resilient.drivers.gates.circuit_breaker import Verdicts
 from resilient.drivers.gates.gate import AsyncGate, Gate
@@ -72,7 +73,7 @@ class AdaptiveRate(GatePolicy, Stateful):
         fix = object.__setattr__
         max_wait = optional_seconds("max_wait", self.max_wait)
         if number("beta", self.beta, least=0, above=True, most=1) == 1:
-            raise ValueError(f"beta must be < 1, got {self.beta!r}")
+            raise SettingValueError("beta", f"must be < 1, got {self.beta!r}")
         number("scale", self.scale, least=0, above=True)
         fix(self, "listeners", checked_listeners(self.listeners))
         fix(self, "max_wait", max_wait)

@@ -13,6 +13,7 @@ from resilient.core.action import Action
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.events import Entered, Panic
 from resilient.core.naming import is_named
+from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.blocks.levels import Part
 from resilient.drivers.gates.gate import close_block, open_block
 from resilient.drivers.retry.rescue import called, name_of, outer_cut
@@ -71,7 +72,7 @@ class Catch(Policy, Generic[D]):
 
     def __post_init__(self) -> None:
         if self.name is not None and not (isinstance(self.name, str) and self.name):
-            raise TypeError(f"name must be a text that is not empty, or None, got {self.name!r}")
+            raise SettingTypeError("name", f"must be a text that is not empty, or None, got {self.name!r}")
         object.__setattr__(self, "on", classifier_of(self.on))
 
     @overload  # type: ignore[override]  # the default changes the type

@@ -11,6 +11,7 @@ from resilient.core.backoff import Backoff, constant
 from resilient.core.breaker import BreakerMetrics, BreakerPlan, State
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, share, whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.drivers.gates.circuit_breaker import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener
@@ -100,7 +101,7 @@ class CircuitBreaker(GatePolicy, Stateful):
         on, result = classifier_of(self.on), self.result
         ignore = None if self.ignore in ((), []) else classifier_of(self.ignore, "ignore")
         if result is not None and not callable(result):
-            raise TypeError(f"result must be a function of a returned value, got {result!r}")
+            raise SettingTypeError("result", f"must be a function of a returned value, got {result!r}")
         fix(self, "on", on)
         fix(self, "ignore", () if ignore is None else ignore)
         fix(self, "listeners", checked_listeners(self.listeners))
@@ -109,7 +110,8 @@ class CircuitBreaker(GatePolicy, Stateful):
         if not isinstance(self.open_for, Backoff):
             fix(self, "open_for", plan.open_for.delay(1))
         if self.failure_rate is None and self.consecutive is None and self.slow_call is None:
-            raise ValueError("failure_rate, consecutive and slow_call are all None: nothing would ever open it")
+            problem = "are all None: nothing would ever open it"
+            raise SettingValueError("failure_rate", problem, subject="failure_rate, consecutive and slow_call")
         breaker = self.found_state("CircuitBreaker", checked_name(self.name), lambda: SharedBreaker(plan, Chance()))
         kind = CircuitGate if plan.slow_call is None else TimedCircuitGate
         verdicts = Verdicts(says(on, ignore), _either(result, says_of(on)))
@@ -122,7 +124,7 @@ class CircuitBreaker(GatePolicy, Stateful):
         if min_calls is None:
             min_calls = MIN_CALLS if timed else int(window)
         if whole("min_calls", min_calls, least=1) > window and not timed:
-            raise ValueError(f"min_calls must be <= window ({window}), got {min_calls!r}")
+            raise SettingValueError("min_calls", f"must be <= window ({window}), got {min_calls!r}")
         open_for = self.open_for
         if not isinstance(open_for, Backoff):
             open_for = constant(seconds("open_for", open_for, above=True))

@@ -10,10 +10,11 @@ from types import CoroutineType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from resilient.core.action import Action
-from resilient.core.classify import Classifier, classifier_of
+from resilient.core.classify import Classifier, check_rules, classifier_of
 from resilient.core.events import Entered, FellBack
 from resilient.core.outcome import Outcome
 from resilient.core.rule import Rule
+from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.retry.rescue import outer_cut
 from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.drivers.wrapping.wrap import OURS, wrap_rescued
@@ -299,8 +300,9 @@ def _choices(value: object) -> tuple[tuple[type[Exception], Substitute], ...]:
         return ((Exception, _substitute(value)),)
     for kind in value:
         if not issubclass(kind, Exception):
-            raise TypeError(f"value[{kind.__name__}] can never be used: only Exception and its subclasses fall back")
-    Classifier(*map(Rule, value))  # says what can never be reached
+            problem = "can never be used: only Exception and its subclasses fall back"
+            raise SettingTypeError("value", problem, subject=f"value[{kind.__name__}]")
+    check_rules([Rule(kind) for kind in value], "value")
     return tuple((kind, _substitute(given)) for kind, given in value.items())
 
 

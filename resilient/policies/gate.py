@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from resilient.core.events import CallRejected, Entered, TimedOut
+from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.blocks.levels import BlockGate, Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
@@ -157,7 +158,7 @@ def checked_name(name: object) -> str:
         TypeError: it is no text.
     """
     if not isinstance(name, str):
-        raise TypeError(f"name must be a str, got {name!r}")
+        raise SettingTypeError("name", f"must be a str, got {name!r}")
     return name
 
 
@@ -169,5 +170,5 @@ def checked_listeners(listeners: object) -> tuple[Listener, ...]:
     """
     heard = (listeners,) if callable(listeners) else listeners
     if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
-        raise TypeError(f"listeners must be functions of an event, got {listeners!r}")
+        raise SettingTypeError("listeners", f"must be functions of an event, got {listeners!r}")
     return tuple(heard)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack, cast
 
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.drivers.blocks.attempts import Attempts
 from resilient.drivers.blocks.levels import Part
 from resilient.drivers.wrapping.kind import Kind
@@ -48,11 +49,13 @@ class Pipeline(Policy):
         fix = object.__setattr__
         for place, layer in enumerate(layers):
             if not isinstance(layer, Policy):
-                raise TypeError(f"layers[{place}] must be a policy, such as Retry(on=OSError), got {layer!r}")
+                problem = f"must be a policy, such as Retry(on=OSError), got {layer!r}"
+                raise SettingTypeError("layers", problem, subject=f"layers[{place}]")
             if layer.streams:
-                raise TypeError(f"layers[{place}] guards generators (streaming=True): it cannot stand in a Pipeline")
+                problem = "guards generators (streaming=True): it cannot stand in a Pipeline"
+                raise SettingTypeError("layers", problem, subject=f"layers[{place}]")
         if not layers:
-            raise ValueError("layers must name at least one policy, outermost first")
+            raise SettingValueError("layers", "must name at least one policy, outermost first")
         fix(self, "layers", layers)
         fix(self, "name", checked_name(name))
         retried = [any(outer.tries_again for outer in layers[:place]) for place in range(len(layers))]

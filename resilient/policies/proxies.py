@@ -14,6 +14,8 @@ from weakref import WeakValueDictionary
 
 import wrapt
 
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
+
 __all__ = ["Patch", "guarded_methods", "guarded_object"]
 
 
@@ -165,18 +167,20 @@ def guarded_methods(target: Any, guard: Callable[[Any], Any], methods: Iterable[
 
 def _checked_names(target: Any, guard: Callable[[Any], Any], methods: Any) -> frozenset[str]:
     if isinstance(methods, str):
-        raise TypeError(f"methods must be a collection of names, such as ({methods!r},), got the text {methods!r}")
+        raise SettingTypeError(
+            "methods", f"must be a collection of names, such as ({methods!r},), got the text {methods!r}"
+        )
     if not isinstance(methods, Iterable):
-        raise TypeError(f"methods must be a collection of names, or None for all, got {methods!r}")
+        raise SettingTypeError("methods", f"must be a collection of names, or None for all, got {methods!r}")
     names: list[Any] = list(methods)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"methods must be names, such as 'fetch', got {name!r}")
+            raise SettingTypeError("methods", f"must be names, such as 'fetch', got {name!r}")
         if name in MACHINERY:
-            raise ValueError(f"methods names {name!r}, which Python itself calls on the proxy")
+            raise SettingValueError("methods", f"names {name!r}, which Python itself calls on the proxy")
         found = _special(target, name) if _is_special(name) else getattr(target, name, None)
         if not callable(found):
-            raise ValueError(f"methods names {name!r}, which is no method of {type(target).__name__}")
+            raise SettingValueError("methods", f"names {name!r}, which is no method of {type(target).__name__}")
         guard(found)  # what cannot be guarded is refused here, not at the first call
     return frozenset(names)
 
@@ -245,10 +249,10 @@ class Patch:
 
 def _module_and_path(target: object) -> tuple[str, str]:
     if not isinstance(target, str):
-        raise TypeError(f"target must be a text, 'module:function' or 'module:Class.method', got {target!r}")
+        raise SettingTypeError("target", f"must be a text, 'module:function' or 'module:Class.method', got {target!r}")
     module, _, path = target.partition(":")
     if not (module and path) or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
-        raise ValueError(f"target must be 'module:function' or 'module:Class.method', got {target!r}")
+        raise SettingValueError("target", f"must be 'module:function' or 'module:Class.method', got {target!r}")
     return module, path
 
 

@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.rate import RateMetrics
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.drivers.gates.rate_limiter import AsyncRateGate, RateGate, SharedRate
@@ -115,11 +116,11 @@ def _checked_rate(rate: object) -> float:
         ValueError: it is not finite, or not above 0.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-        raise TypeError(f"rate must be a number of calls > 0, got {rate!r}")
+        raise SettingTypeError("rate", f"must be a number of calls > 0, got {rate!r}")
     try:
         number = float(rate)
     except OverflowError:
-        raise ValueError("rate must be finite and > 0, got an integer beyond any float") from None
+        raise SettingValueError("rate", "must be finite and > 0, got an integer beyond any float") from None
     if not (isfinite(number) and number > 0):
-        raise ValueError(f"rate must be finite and > 0, got {rate!r}")
+        raise SettingValueError("rate", f"must be finite and > 0, got {rate!r}")
     return number

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from resilient.core.action import Action
 from resilient.core.duration import Duration, seconds
+from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.retry.single_flight import SharedFlight
 from resilient.policies.frozen import Frozen, by_name
 
@@ -46,7 +47,7 @@ class Recovery(Frozen):
         for name in ("reconnect", "rotate_proxy", "relogin"):
             handler = getattr(self, name)
             if handler is not None and not callable(handler):
-                raise TypeError(f"{name} must be a function without arguments, got {handler!r}")
+                raise SettingTypeError(name, f"must be a function without arguments, got {handler!r}")
         throttle = seconds("throttle", self.throttle)
         object.__setattr__(self, "throttle", throttle)
         object.__setattr__(self, "flight", SharedFlight(throttle))

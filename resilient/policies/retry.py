@@ -17,6 +17,7 @@ from resilient.core.events import Entered
 from resilient.core.outcome import Outcome
 from resilient.core.rule import ErrorTarget, Predicate, Rule
 from resilient.core.run import Plan
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.drivers.blocks.levels import BlockRetry, Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE, limiting
@@ -128,7 +129,7 @@ class Retry(Policy):
         _check("streaming", self.streaming, bool, "True or False")
         _check("nested", self.nested, bool, "True or False")
         if self.resume is not None and not (callable(self.resume) and self.streaming):
-            raise ValueError(f"resume must be a function, and goes with streaming=True, got {self.resume!r}")
+            raise SettingValueError("resume", f"must be a function, and goes with streaming=True, got {self.resume!r}")
         plan = Plan(on, self.attempts, timeout, attempt_timeout, self.backoff, max_wait, self.budget)
         fix(self, "plan", plan)
 
@@ -265,11 +266,11 @@ def _telling(succeeded: Callable[[float, float | None], None]) -> Callable[[], N
 
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     if not isinstance(value, kinds):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+        raise SettingTypeError(name, f"must be {wanted}, got {value!r}")
 
 
 def _checked_listeners(listeners: object) -> tuple[Listener, ...]:
     heard = (listeners,) if callable(listeners) else listeners
     if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
-        raise TypeError(f"listeners must be functions of an event, got {listeners!r}")
+        raise SettingTypeError("listeners", f"must be functions of an event, got {listeners!r}")
     return tuple(heard)

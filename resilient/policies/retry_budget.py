@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from resilient.core.budget import Budget, Quota, Ratio, Tokens
 from resilient.core.duration import Duration, number, seconds
+from resilient.core.setting_errors import SettingValueError
 from resilient.policies.gate import checked_name
 from resilient.policies.shared import Home, Stateful
 
@@ -100,7 +101,7 @@ class RetryBudget(Stateful):
 
     def __init__(self, form: Form = "quota", *, name: str = "", home: Home | None = None, **numbers: float) -> None:
         if not isinstance(form, str) or form not in NUMBERS:
-            raise ValueError(f"form must be one of {', '.join(map(repr, NUMBERS))}, got {form!r}")
+            raise SettingValueError("form", f"must be one of {', '.join(map(repr, NUMBERS))}, got {form!r}")
         unknown = set(numbers) - set(NUMBERS[form])
         if unknown:
             raise TypeError(f"{form} has the settings {', '.join(NUMBERS[form])}, got {', '.join(sorted(unknown))}")

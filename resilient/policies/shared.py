@@ -9,6 +9,8 @@ from threading import Lock
 from typing import Any, Protocol, Self, TypeVar
 from weakref import ref
 
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
+
 __all__ = ["PROCESS", "Home", "Live", "ProcessHome", "Snapshot", "Stateful", "snapshot"]
 
 S = TypeVar("S")
@@ -133,7 +135,7 @@ class Stateful:
             TypeError, ValueError: a setting is wrong, or not the one of the first call.
         """
         if not isinstance(name, str) or not name:
-            raise ValueError(f"name must be a text that is not empty, got {name!r}")
+            raise SettingValueError("name", f"must be a text that is not empty, got {name!r}")
         key = (id(home), cls, name)
         with _lock:
             found: Self | None = _named.get(key)
@@ -153,7 +155,9 @@ class Stateful:
         if self.home is None:
             return make()
         if not callable(getattr(self.home, "state", None)):
-            raise TypeError(f"home must have a method state(kind, name, make), as Home says, got {self.home!r}")
+            raise SettingTypeError(
+                "home", f"must have a method state(kind, name, make), as Home says, got {self.home!r}"
+            )
         return self.home.state(kind, name, make)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Self, TypedDict, Unpack
 
 from resilient.core.duration import Duration, seconds
+from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.blocks.attempts import Attempts
 from resilient.drivers.blocks.levels import BlockLimit, Part
 from resilient.drivers.deadline import DEADLINE
@@ -70,7 +71,7 @@ class Timeout(GatePolicy):
         fix(self, "listeners", checked_listeners(self.listeners))
         checked_name(self.name)
         if not isinstance(self.worker, bool):
-            raise TypeError(f"worker must be True or False, got {self.worker!r}")
+            raise SettingTypeError("worker", f"must be True or False, got {self.worker!r}")
         fix(self, "gate", TimeLimit(limit, self.error, self.name or self.kind, self.listeners))
         fix(self, "async_gate", AsyncTimeLimit(self.gate))
 

@@ -32,6 +32,7 @@ from resilient import (
     listen,
 )
 from resilient.core.breaker import BreakerMetrics, State
+from resilient.core.setting_errors import setting_of
 from resilient.policies.circuit_breaker import MIN_CALLS
 from resilient.policies.shared import ProcessHome
 from resilient.testing import FakeClock
@@ -121,8 +122,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 @pytest.mark.parametrize(("settings", "error", "text"), BAD)
 def test_bad_settings_are_told_at_once(settings: dict[str, Any], error: type[Exception], text: str) -> None:
     """The argument, the value, the limit."""
-    with pytest.raises(error, match=text):
+    with pytest.raises(error, match=text) as caught:
         CircuitBreaker(**settings)
+    assert setting_of(caught.value) in settings
 
 
 def test_settings_are_given_by_name() -> None:

@@ -12,6 +12,7 @@ from loops import LOOPS, run
 
 from resilient import Action, Classifier, Retry, Rule, backoff
 from resilient.core import events
+from resilient.core.setting_errors import SettingError
 from resilient.errors import CircuitOpen
 from resilient.policies.fallback import Fallback
 from resilient.policies.pipeline import Pipeline
@@ -282,6 +283,14 @@ def test_bad_settings_say_which(make: Any, kind: type[Exception], message: str) 
     """Each is named."""
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("value", [{OSError: 1, ConnectionError: 2}, {KeyboardInterrupt: 1}])
+def test_a_wrong_mapping_is_found_by_the_arguments_name(value: Any) -> None:
+    """The error carries it, though its text speaks of one entry."""
+    with pytest.raises(SettingError) as caught:
+        Fallback(value)
+    assert "value" == caught.value.setting
 
 
 @every_loop

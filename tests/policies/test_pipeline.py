@@ -36,6 +36,7 @@ from resilient import (
     current_deadline,
     events,
 )
+from resilient.core.setting_errors import SettingError
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -373,6 +374,14 @@ def test_bad_settings_say_which(make: Any, error: type[Exception], message: str)
     """Each is named."""
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("layers", [(), (3,), (retrying(streaming=True),)])
+def test_wrong_layers_are_found_by_the_arguments_name(layers: Any) -> None:
+    """The error carries it, though its text speaks of one layer."""
+    with pytest.raises(SettingError) as caught:
+        Pipeline(*layers)
+    assert "layers" == caught.value.setting
 
 
 def test_a_pipeline_is_a_value() -> None:
