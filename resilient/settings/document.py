@@ -93,6 +93,7 @@ def _parsed(path: str) -> dict[str, Any]:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}: must be UTF-8, got byte {content[error.start]:#x} at line {line}") from None
     except tomllib.TOMLDecodeError as error:
+        # Before Python 3.14 its text is all that this error has.
         end = f"at line {len(content.splitlines())}, the end of the document"
         raise ValueError(f"{path}: is not TOML: {str(error).replace('at end of document', end)}") from None
 

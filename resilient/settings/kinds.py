@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from resilient.core.setting_errors import SettingValueError
 from resilient.policies.adaptive_limiter import AdaptiveLimiter
 from resilient.policies.adaptive_rate import AdaptiveRate
 from resilient.policies.adaptive_throttle import AdaptiveThrottle
@@ -15,7 +16,7 @@ from resilient.policies.hedge import Hedge
 from resilient.policies.policy import Policy
 from resilient.policies.rate_limiter import RateLimiter
 from resilient.policies.timeout import Timeout
-from resilient.settings.notation import read_duration
+from resilient.settings.notation import TIME, read_duration
 from resilient.settings.retry import UNLIMITED
 from resilient.settings.targets import errors_named
 from resilient.settings.waits import as_seconds, seconds_or_curve
@@ -52,20 +53,26 @@ def plain(key: str, value: Any) -> Any:
     return value
 
 
-def _or(word: str, read: Reader) -> Reader:
-    """A reader that takes a word for None, which TOML cannot say."""
+def _number_or(word: str) -> Reader:
+    """A reader of numbers that takes a word for None, which TOML cannot say."""
 
-    def read_or(key: str, value: Any) -> Any:
+    def read(key: str, value: Any) -> Any:
         if value == word:
             return None
-        if isinstance(value, str) and read is plain:
-            raise ValueError(f'{key} must be a number or "{word}", got {value!r}')
-        try:
-            return read(key, value)
-        except ValueError as error:
-            raise ValueError(str(error).replace(" must be ", f' must be "{word}", ', 1)) from None
+        if isinstance(value, str):
+            raise SettingValueError(key, f'must be a number or "{word}", got {value!r}')
+        return value
 
-    return read_or
+    return read
+
+
+def _seconds_or(word: str) -> Reader:
+    """A reader of durations that takes a word for None, which TOML cannot say."""
+
+    def read(key: str, value: Any) -> Any:
+        return None if value == word else as_seconds(key, value, f'"{word}", {TIME}')
+
+    return read
 
 
 def _window(key: str, value: Any) -> Any:
@@ -77,7 +84,9 @@ def _window(key: str, value: Any) -> Any:
             return timedelta(seconds=read_duration(key, value))
     except (OverflowError, ValueError):
         pass
-    raise ValueError(f'{key} must be a number of calls, or a time with its unit such as "30s" or "2m", got {value!r}')
+    raise SettingValueError(
+        key, f'must be a number of calls, or a time with its unit such as "30s" or "2m", got {value!r}'
+    )
 
 
 def _ignored(key: str, value: Any) -> Any:
@@ -88,10 +97,7 @@ def _after(key: str, value: Any) -> Any:
     """Text that begins like a percentile is one."""
     if isinstance(value, str) and value.startswith("p"):
         return value
-    try:
-        return as_seconds(key, value)
-    except ValueError as error:
-        raise ValueError(str(error).replace(" must be ", ' must be a percentile such as "p95", ', 1)) from None
+    return as_seconds(key, value, f'a percentile such as "p95", {TIME}')
 
 
 KINDS: dict[str, Kind] = {
@@ -99,11 +105,11 @@ KINDS: dict[str, Kind] = {
     "circuit_breaker": Kind(
         CircuitBreaker,
         {
-            "failure_rate": _or(NONE, plain),
+            "failure_rate": _number_or(NONE),
             "window": _window,
             "min_calls": plain,
-            "consecutive": _or(NONE, plain),
-            "slow_call": _or(NONE, as_seconds),
+            "consecutive": _number_or(NONE),
+            "slow_call": _seconds_or(NONE),
             "slow_rate": plain,
             "open_for": seconds_or_curve,
             "probes": plain,
@@ -120,7 +126,7 @@ KINDS: dict[str, Kind] = {
     ),
     "bulkhead": Kind(
         Bulkhead,
-        {"limit": plain, "max_wait": _or(UNLIMITED, as_seconds), "queue": _or(UNLIMITED, plain)},
+        {"limit": plain, "max_wait": _seconds_or(UNLIMITED), "queue": _number_or(UNLIMITED)},
         needed={"limit": 10},
     ),
     "adaptive_limiter": Kind(
@@ -133,7 +139,7 @@ KINDS: dict[str, Kind] = {
     ),
     "adaptive_rate": Kind(
         AdaptiveRate,
-        {"on": errors_named, "max_wait": _or(UNLIMITED, as_seconds), "beta": plain, "scale": plain},
+        {"on": errors_named, "max_wait": _seconds_or(UNLIMITED), "beta": plain, "scale": plain},
         needed={"on": "ConnectionError"},
     ),
     "hedge": Kind(

@@ -24,12 +24,14 @@ from typing import NamedTuple
 
 from resilient.core import backoff as curves
 from resilient.core.backoff import Backoff
+from resilient.core.setting_errors import SettingValueError
 
-__all__ = ["EXAMPLES", "jittered", "read_backoff", "read_duration", "said", "written"]
+__all__ = ["EXAMPLES", "TIME", "jittered", "read_backoff", "read_duration", "said", "written"]
 
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 WAIT = rf"{NUMBER}(?:ms|s|m|h)?"
 FIRST, CAP = rf"(?P<first>{WAIT})", rf"\.\.(?P<cap>{WAIT})"
+TIME = "seconds or a time such as 250ms, 5s, 2m or 1h"  # what a duration is, for errors
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -56,19 +58,20 @@ FORMS = {
 EXAMPLES = tuple(example for form in FORMS.values() for example in form.examples)
 
 
-def read_duration(name: str, text: str) -> float:
+def read_duration(name: str, text: str, wanted: str = TIME) -> float:
     """Seconds from text.
 
     Args:
         name: the setting's name, for the error.
         text: a number of seconds, or a number with ms, s, m or h.
+        wanted: what the setting may be, for the error, where that is more than a time.
 
     Raises:
         ValueError: it is neither.
     """
     found = re.fullmatch(rf"({NUMBER})(ms|s|m|h)?", text.strip())
     if found is None:
-        raise ValueError(f"{name} must be seconds or a time such as 250ms, 5s, 2m or 1h, got {text!r}")
+        raise SettingValueError(name, f"must be {wanted}, got {text!r}")
     number, unit = float(found[1]), found[2] or ""
     # Divided, because a thousandth is no binary fraction: 9 * 0.001 is not 0.009.
     return number / 1000 if unit == "ms" else number * SECONDS[unit]
@@ -89,12 +92,12 @@ def read_backoff(name: str, text: str) -> Backoff:
     form = FORMS.get(shape)
     found = re.fullmatch(form.pattern, waits) if form else None
     if form is None or found is None:
-        raise ValueError(f"{name} {_lesson(shape, text)}")
+        raise SettingValueError(name, _lesson(shape, text))
     try:
         made = _made(form, found.groupdict())
         return jittered(made, spread) if slash else made
     except ValueError as error:
-        raise ValueError(f"{name}: {error} (in {text!r})") from None
+        raise SettingValueError(name, f"{error} (in {text!r})", subject=f"{name}:") from None
 
 
 def jittered(backoff: Backoff, spread: object) -> Backoff:
@@ -120,7 +123,7 @@ def written(backoff: Backoff) -> str:
         ValueError: it has a floor, which the notation cannot say; a table in a settings file can.
     """
     if backoff.least:
-        raise ValueError(f"backoff must have no floor to be written as text, got {backoff!r}")
+        raise SettingValueError("backoff", f"must have no floor to be written as text, got {backoff!r}")
     text = f"{backoff.shape}:{','.join(map(_plain, backoff.steps))}"
     if backoff.shape == "linear" and backoff.growth != backoff.steps[0]:
         text += f"+{_plain(backoff.growth)}"

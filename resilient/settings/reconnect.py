@@ -20,6 +20,7 @@ from typing import Any
 from resilient.core import backoff
 from resilient.core.backoff import Backoff
 from resilient.core.duration import whole
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.settings.table import Table
 
 __all__ = ["KEYS", "PRESET", "read_reconnect"]
@@ -74,8 +75,8 @@ def _checked(key: str, value: object) -> Any:
     if key not in SWITCHES:
         number = whole(key, value, least=0)
         if key in DURATIONS and number > sys.float_info.max:
-            raise ValueError(f"{key} must be finite, got an integer beyond any float")
+            raise SettingValueError(key, "must be finite, got an integer beyond any float")
         return number
     if isinstance(value, bool):
         return value
-    raise TypeError(f"{key} must be true or false, got {value!r}")
+    raise SettingTypeError(key, f"must be true or false, got {value!r}")

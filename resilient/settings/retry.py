@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from resilient.core.backoff import Backoff
+from resilient.core.setting_errors import SettingValueError
 from resilient.policies.retry import DEFAULT_BACKOFF, Retry
 from resilient.policies.retry_budget import RetryBudget
 from resilient.settings.budget import budget_of
@@ -77,7 +78,7 @@ def _attempts(value: object) -> object:
     """A number of calls; the word "unlimited" is None, which TOML cannot say."""
     if isinstance(value, str):
         if value != UNLIMITED:
-            raise ValueError(f'attempts must be a whole number >= 1 or "{UNLIMITED}", got {value!r}')
+            raise SettingValueError("attempts", f'must be a whole number >= 1 or "{UNLIMITED}", got {value!r}')
         return None
     return value
 
@@ -86,7 +87,7 @@ def checked(key: str, value: object) -> Any:
     """One setting, from text where it is written as text, as Retry itself takes it.
 
     Raises:
-        TypeError, ValueError: Retry's own, beginning with the key.
+        TypeError, ValueError: Retry's own.
     """
     if key in DURATIONS:
         value = as_seconds(key, value)

@@ -8,7 +8,8 @@ from inspect import Parameter, signature
 from typing import Any
 
 from resilient.core.backoff import Backoff
-from resilient.settings.notation import FORMS, jittered, read_backoff, read_duration
+from resilient.core.setting_errors import SettingTypeError
+from resilient.settings.notation import FORMS, TIME, jittered, read_backoff, read_duration
 from resilient.settings.table import Table, suggestion
 
 __all__ = ["as_seconds", "read_curve", "seconds_or_curve"]
@@ -16,19 +17,25 @@ __all__ = ["as_seconds", "read_curve", "seconds_or_curve"]
 EVERY_SHAPE = ("shape", "jitter", "floor")
 
 
-def as_seconds(name: str, value: object) -> Any:
-    """Text as seconds; anything else as it is, for the policy to check."""
-    return read_duration(name, value) if isinstance(value, str) else value
+def as_seconds(name: str, value: object, wanted: str = TIME) -> Any:
+    """Text as seconds; anything else as it is, for the policy to check.
+
+    Args:
+        name: the setting's name, for the error.
+        value: what TOML has there.
+        wanted: what the setting may be, for the error, where that is more than a time.
+
+    Raises:
+        ValueError: it is a text that says no time.
+    """
+    return read_duration(name, value, wanted) if isinstance(value, str) else value
 
 
 def seconds_or_curve(name: str, value: object) -> Any:
     """Text as a backoff if it is written like one, else as seconds; anything else as it is."""
     if isinstance(value, str) and ":" in value:
         return read_backoff(name, value)
-    try:
-        return as_seconds(name, value)
-    except ValueError as error:
-        raise ValueError(str(error).replace(", got", ", or waits such as exponential:5..300, got", 1)) from None
+    return as_seconds(name, value, f"{TIME}, or waits such as exponential:5..300")
 
 
 def read_curve(table: Table, key: str) -> Backoff | None:
@@ -46,7 +53,7 @@ def _from_value(key: str, value: object) -> Backoff:
         return read_backoff(key, value)
     if isinstance(value, Backoff):
         return value
-    raise TypeError(f"{key} must be text such as exponential:0.1..300 or a table, got {value!r}")
+    raise SettingTypeError(key, f"must be text such as exponential:0.1..300 or a table, got {value!r}")
 
 
 def _from_table(table: Table) -> Backoff | None:
@@ -74,7 +81,7 @@ def _drawn(table: Table, make: Any, parameters: Mapping[str, Parameter]) -> Back
     if "delays" in given:
         delays = given["delays"]
         if not isinstance(delays, (list, tuple)):
-            raise TypeError(f"delays must be a list of waits, got {delays!r}")
+            raise SettingTypeError("delays", f"must be a list of waits, got {delays!r}")
         return make(*(as_seconds("delays", delay) for delay in delays))  # type: ignore[no-any-return]  # see FORMS
     waits = {name: as_seconds(name, value) for name, value in given.items() if name != "factor"}
     return make(**given | waits)  # type: ignore[no-any-return]  # see FORMS
