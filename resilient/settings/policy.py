@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from resilient.core.setting_errors import setting_of
 from resilient.policies.policy import Policy
 from resilient.policies.retry_budget import RetryBudget
 from resilient.settings.kinds import CURVES, KINDS, Kind, Reader, plain
@@ -99,7 +99,7 @@ def _setting(table: Table, key: str, read: Reader) -> Any:
 
 
 def _made(kind: Kind, settings: dict[str, Any], table: Table) -> Policy | None:
-    """The policy; or what is wrong with each setting, whose errors begin with their keys."""
+    """The policy; or what is wrong with each setting, which its errors name."""
     told: set[str] = set()
     while True:
         for key in [key for key, value in settings.items() if value is _Wrong]:
@@ -111,10 +111,9 @@ def _made(kind: Kind, settings: dict[str, Any], table: Table) -> Policy | None:
         try:
             return kind.make(**settings)
         except (TypeError, ValueError) as error:
-            problem = str(error)
-        key = next(iter(re.findall(r"\w+", problem)), "")
-        if key not in told:  # else it is the usual value that does not fit
-            table.note(problem)
+            key = setting_of(error)
+            if key not in told:  # else it is the usual value that does not fit
+                table.note_error(error)
         if key in told or key not in settings:
             return None
         settings[key] = _Wrong

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from resilient.core.setting_errors import SettingError
+
 __all__ = ["Table", "choices", "quoted", "suggestion"]
 
 T = TypeVar("T")
@@ -37,12 +39,19 @@ class Table:
         """Notes a problem whose text begins with the key."""
         self.problems.append(f"{self.source}: {self._prefix}{problem}")
 
+    def note_error(self, error: Exception) -> None:
+        """Notes what an error says, in the place of the setting that it is about."""
+        if isinstance(error, SettingError) and not error.subject.startswith(error.setting):
+            self.note(f"{error.setting}: {error}")
+        else:
+            self.note(str(error))
+
     def attempt(self, make: Callable[[], T]) -> T | None:
-        """What a function makes; or None and a problem, if it raises one that begins with the key."""
+        """What a function makes; or None and a problem, if it raises a ``TypeError`` or ``ValueError``."""
         try:
             return make()
         except (TypeError, ValueError) as error:
-            self.note(str(error))
+            self.note_error(error)
             return None
 
     def read(self, key: str, convert: Callable[[Any], T]) -> T | None:

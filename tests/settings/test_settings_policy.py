@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from resilient import Retry, backoff, load
+from resilient import Policy, Retry, backoff, load
 from resilient.core.backoff import Backoff
+from resilient.core.setting_errors import SettingValueError
 from resilient.policies.retry import DEFAULT_BACKOFF
+from resilient.settings.kinds import KINDS, Kind, plain
 
 
 def policy(**settings: object) -> Retry:
@@ -145,3 +148,46 @@ def test_a_backoff_may_be_a_table(table: dict[str, object], expected: Backoff) -
 def test_a_backoff_table_is_checked(table: dict[str, object], problem: str) -> None:
     """By the function of its shape."""
     assert problem_of(backoff=table).startswith(f"settings: policies.db.backoff.{problem}")
+
+
+@dataclass(frozen=True)
+class Door(Policy):
+    """A policy whose errors speak of a setting late in their text, or not at all."""
+
+    width: int = 1
+    height: int = 2
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise SettingValueError("width", "fits through a door without width", subject="nobody")
+        if self.height < 1:
+            raise SettingValueError("height", "must be >= 1")
+
+
+@dataclass(frozen=True)
+class Locked(Door):
+    """A policy whose error is about none of its settings."""
+
+    def __post_init__(self) -> None:
+        raise ValueError("width is not the problem")
+
+
+def problems_of(monkeypatch: pytest.MonkeyPatch, door: type[Door], **settings: object) -> list[str]:
+    monkeypatch.setitem(KINDS, "door", Kind(door, {"width": plain, "height": plain}))
+    with pytest.raises(ValueError) as caught:
+        load({"policies": {"db": {"kind": "door"} | settings}})
+    return str(caught.value).splitlines()
+
+
+def test_a_setting_is_found_by_what_its_error_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the others are looked at without it, wherever the text has its name."""
+    assert problems_of(monkeypatch, Door, width=0, height=0) == [
+        "settings: policies.db.width: nobody fits through a door without width",
+        "settings: policies.db.height must be >= 1",
+    ]
+
+
+def test_an_error_that_carries_no_setting_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the search, though its text begins like a setting."""
+    assert problems_of(monkeypatch, Locked, width=3) == ["settings: policies.db.width is not the problem"]
