@@ -16,7 +16,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from random import Random
+from types import FrameType
 
+import resilient
 from resilient.core import link
 from resilient.core.action import Action, Verdict
 from resilient.core.backoff import constant
@@ -27,11 +29,17 @@ from resilient.core.link_plan import link_plan
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Restarts
 from resilient.core.run import Stop
 from resilient.errors import DeadlineExceeded, ResilientError
-from resilient.net import ConnectionManager
+from resilient.net import ConnectionManager, FramedClient, FramedServer
 from resilient.policies.timeout import Timeout
 from resilient.testing import FakeClock
 
 DOCS = Path(__file__).parent
+PACKAGE = Path(resilient.__file__).parent
+OUTSIDE = {__file__: "you", asyncio.events.__file__: "event loop"}
+# Functions that only look something up.
+PLUMBING = ("__init__", "failures", "get_buffer", "name", "state")
+# Of the core, what the connections are driven by.
+MACHINES = ("frames.py", "link.py", "outbox.py")
 DRAWN = re.compile(r"^<!-- drawn: (?P<name>[a-z ]+) -->\n.*?^<!-- drawn -->$", re.M | re.S)
 
 # One call opens and closes it: states are reached by as few steps as there are.
@@ -294,6 +302,101 @@ def restarted(plan: RestartPlan) -> Iterator[str]:
         yield RESTART_STEPS[type(steps[-1])]
 
 
+class Tracer:
+    """Which functions of net call which, from file to file, in this thread while it is entered.
+
+    Attributes:
+        calls: the file that calls, the one that is called, and the function in it; each once, in order.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[str, str, str], None] = {}
+
+    def __enter__(self) -> Tracer:
+        sys.setprofile(self.heard)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def heard(self, frame: FrameType, event: str, _: object) -> None:
+        called, code = traced(frame), frame.f_code
+        if event != "call" or called is None or "<" in code.co_qualname or code.co_name in PLUMBING:
+            return
+        around = frame.f_back
+        caller = None
+        while around is not None and caller is None:
+            caller = traced(around) or OUTSIDE.get(around.f_code.co_filename)
+            around = around.f_back
+        if caller != called:
+            self.calls.setdefault((caller or "?", called, code.co_qualname))
+
+    def drawn(self) -> str:
+        """The calls as a sequence, for Mermaid."""
+        places = dict.fromkeys(place for caller, called, _ in self.calls for place in (caller, called))
+        numbers = {place: f"p{number}" for number, place in enumerate(places)}
+        lines = [f"participant {number} as {place}" for place, number in numbers.items()]
+        lines += [f"{numbers[caller]}->>{numbers[called]}: {name}" for caller, called, name in self.calls]
+        return fenced("mermaid", ["sequenceDiagram", *(f"    {line}" for line in lines)])
+
+
+def traced(frame: FrameType) -> str | None:
+    """The file of a frame below ``resilient``, if it is one of net, or a machine of the core."""
+    place = Path(frame.f_code.co_filename)
+    if PACKAGE not in place.parents:
+        return None
+    inner = place.relative_to(PACKAGE)
+    return inner.as_posix().removeprefix("net/") if inner.parts[0] == "net" or inner.name in MACHINES else None
+
+
+def path_of_a_call() -> str:
+    """A call on a connection that is up."""
+    tracer = Tracer()
+
+    async def main() -> None:
+        async with ConnectionManager(str, on=OSError) as manager:
+            await manager.call(str.upper)
+            with tracer:
+                await manager.call(str.upper)
+
+    asyncio.run(main())
+    return tracer.drawn()
+
+
+def path_of_a_loss() -> str:
+    """A loss that a reader notices, up to the next connection."""
+    tracer = Tracer()
+
+    async def main() -> None:
+        async with ConnectionManager(object, on=OSError, close=id, backoff=constant(1)) as manager:
+            connection = await manager.call(lambda conn: conn)
+            with tracer:
+                manager.lost(ConnectionResetError(), connection)
+                await manager.call(id)
+
+    with FakeClock():
+        asyncio.run(main())
+    return tracer.drawn()
+
+
+def path_of_a_frame() -> str:
+    """A frame and its answer."""
+    tracer = Tracer()
+
+    async def main() -> None:
+        async with FramedServer("tcp://127.0.0.1:0", lambda frame: frame) as server:
+            async with FramedClient(server.url) as client:
+                client.send(b"first")
+                await client.receive()
+                await asyncio.sleep(0.01)  # all that this takes is over
+                with tracer:
+                    client.send(b"hello")
+                    await client.receive()
+
+    asyncio.run(main())
+    return tracer.drawn()
+
+
 def errors_table() -> str:
     """The errors of the library itself, each below what it derives from."""
     homes: dict[object, str] = {}
@@ -335,6 +438,9 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "errors": errors_table,
     "link": link_diagram,
     "link states": link_table,
+    "path of a call": path_of_a_call,
+    "path of a frame": path_of_a_frame,
+    "path of a loss": path_of_a_loss,
     "restarts": restarts_table,
     "single flight": flight_table,
 }

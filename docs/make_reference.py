@@ -226,7 +226,7 @@ def _assigned(name: str, place: str) -> tuple[str, str]:
     """The source of a name's assignment, where that says something, and the docstring below it."""
     from resilient import _HOMES
 
-    home = f"resilient.{_HOMES[name]}" if place == "resilient" else place
+    home = _HOMES[name] if place == "resilient" else place
     body = _tree(home).body
     for statement, following in zip(body, [*body[1:], None], strict=True):
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
