@@ -123,7 +123,7 @@ class RateLimited(Rejected):
 
 
 class BulkheadFull(Rejected):
-    """As many calls run, and wait to run, as the bulkhead or limiter allows."""
+    """The bulkhead or limiter allows no more calls to run, or to wait."""
 
     what = "bulkhead full: call rejected"
 

@@ -49,7 +49,7 @@ class Command:
         self._input_at = _position(STDIN)
 
     def run(self) -> None:
-        """Runs it once.
+        """Runs the command once.
 
         Raises:
             CommandFailed: it did not end well.

@@ -44,7 +44,7 @@ class Ended(IntEnum):
 
 
 class CommandFailed(Exception):
-    """An attempt failed.
+    """A command, or its check, failed.
 
     Attributes:
         status: what ``resilient run`` ends with if this was the last attempt.

@@ -78,7 +78,7 @@ def read_fault(text: str) -> FaultText:
 
 
 def read_size(name: str, text: str) -> int:
-    """Bytes from text.
+    """A number of bytes, from text such as "64kB".
 
     Args:
         name: the setting's name, for the error.

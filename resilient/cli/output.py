@@ -114,6 +114,6 @@ class Pump:
         self._allowance = LEFT_IN_PIPE
 
     def close(self) -> None:
-        """Reads no more."""
+        """Stops reading what the command prints."""
         self._source.close()
         self._search.end()

@@ -133,7 +133,7 @@ class Lines(logging.Handler):
     """Writes what the proxy tells, a line each, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one."""
+        """Writes what a record says, as a line on stderr."""
         with suppress(OSError):
             click.echo(f"resilient: {record.getMessage()}", err=True)
 

@@ -22,7 +22,7 @@ class Edge:
         self._number = number
 
     def random(self) -> float:
-        """The number."""
+        """The one number that this chance always gives."""
         return self._number
 
 

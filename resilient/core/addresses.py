@@ -19,7 +19,7 @@ class TcpAddress(NamedTuple):
 
     @property
     def url(self) -> str:
-        """As text."""
+        """The address as text, with the scheme."""
         return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
 
 
@@ -30,7 +30,7 @@ class UnixAddress(str):
 
     @property
     def url(self) -> str:
-        """As text, with the scheme."""
+        """The address as text, with the scheme."""
         return f"unix:{self}"
 
 

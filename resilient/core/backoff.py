@@ -101,7 +101,7 @@ class Backoff:
         return self.shape in ("constant", "sequence") and not any(self.steps) and self.least == 0.0
 
     def jitter(self, spread: Literal["full", "equal"] | float) -> Backoff:
-        """The same waits, spread downwards after the cap.
+        """A backoff with these waits, spread downwards after the cap.
 
         Args:
             spread: "full" is uniform in [0, delay); "equal" in [delay/2, delay); a fraction f, 0 to 1,
@@ -121,7 +121,7 @@ class Backoff:
         return replace(self, spread=float(spread))
 
     def floor(self, least: Duration) -> Backoff:
-        """The same waits, never shorter than this after jitter.
+        """A backoff with these waits, never shorter than a floor, after jitter.
 
         Args:
             least: shortest wait, seconds, >= 0 and at most the cap.
@@ -189,7 +189,7 @@ CURVES: dict[Shape, Callable[[Backoff, int], float]] = {
 
 
 def constant(delay: Duration) -> Backoff:
-    """The same wait each time.
+    """Waits that are equal, each time.
 
     Args:
         delay: seconds, >= 0.

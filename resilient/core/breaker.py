@@ -181,7 +181,7 @@ class Breaker:
         return self._admit_probe(now)
 
     def recorded(self, ticket: int, now: float, failed: bool, seconds: float | None) -> None:
-        """A call ended.
+        """A call that was admitted has ended.
 
         Args:
             ticket: what :meth:`admit` gave it.
@@ -246,7 +246,7 @@ class Breaker:
         return taken
 
     def metrics(self, now: float) -> BreakerMetrics:
-        """What it has counted, as of now."""
+        """The numbers that the breaker has counted, as of now."""
         self._count_ticks()
         window = self._window
         window.expire(now)

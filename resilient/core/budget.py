@@ -49,7 +49,7 @@ class Budget(Protocol):
         ...
 
     def succeeded(self, now: float, price: float | None) -> None:
-        """The call succeeded.
+        """A call that the budget was told of succeeded.
 
         Args:
             now: monotonic instant, seconds.
@@ -156,7 +156,7 @@ class Ratio:
         return float(max(self._balance, 0) // self._price)
 
     def called(self, now: float) -> None:
-        """A deposit."""
+        """A call began: a deposit is made."""
         if not self._from <= now < self._to:
             self._expire(now)
         self._slots[self._slot] += self._deposit

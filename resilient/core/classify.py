@@ -86,7 +86,7 @@ class Classifier:
         return max((self.otherwise if verdict is None else verdict for verdict in verdicts), key=_strictness)
 
     def __or__(self, other: Classifier) -> Classifier:
-        """This classifier's rules, then the other's, less those that these make unreachable.
+        """A classifier with the rules of this one, then the other's, less those that these make unreachable.
 
         ``otherwise`` is the other's, unless only this one was given any.
         """

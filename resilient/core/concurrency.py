@@ -34,7 +34,7 @@ class Algorithm(Protocol):
     def limit(self) -> int: ...
 
     def sampled(self, rtt: float, inflight: int, dropped: bool) -> None:
-        """A call ended.
+        """A call ended, and is a sample.
 
         Args:
             rtt: how long it took, seconds.

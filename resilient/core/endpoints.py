@@ -75,6 +75,6 @@ class Endpoints(Generic[T]):
             self._marks[address] = EndpointMark(self._marks[address].failures + 1, self._failed)
 
     def worked(self, address: T) -> None:
-        """It served well, for as long as its user calls stable; of a stranger: nothing."""
+        """An endpoint served well, for as long as its user calls stable; of a stranger: nothing."""
         if address in self._marks:
             self._marks[address] = UNMARKED

@@ -84,7 +84,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Recovering:
-    """This call runs a recovery handler, for itself and all others that failed with it."""
+    """A call runs a recovery handler, for itself and all others that failed with it."""
 
     name: str
     elapsed: float
@@ -233,7 +233,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Hedged:
-    """Another copy of a call was launched, because those under way took ``after`` seconds or failed."""
+    """One more copy of a call was launched, because those under way took ``after`` seconds or failed."""
 
     name: str
     elapsed: float

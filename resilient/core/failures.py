@@ -35,13 +35,13 @@ class Failures:
         self.succeeded()
 
     def succeeded(self) -> None:
-        """Forgets all failures."""
+        """Begins anew, with no failures."""
         self.count = 0
         self._drawn: float | None = None
         self._previous: float | None = None
 
     def failed(self) -> None:
-        """Counts one more."""
+        """Counts one more failure."""
         self.count += 1
         if self._drawn is not None:
             self._previous, self._drawn = self._drawn, None

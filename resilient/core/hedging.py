@@ -43,7 +43,7 @@ PERCENTILE = re.compile(r"p(\d{1,2})(?:\.(\d{1,3}))?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """A percentile, exactly.
+    """A percentile of durations, as an exact fraction.
 
     Args:
         thousandths: of a percent, 1 to 99_999; 99_900 is the 99.9th.
@@ -52,7 +52,7 @@ class Percentile:
     thousandths: int
 
     def rank(self, n: int) -> int:
-        """Its place among ``n`` ordered values, 1 to n, by the nearest-rank method: n * P / 100 rounded up."""
+        """The place of a percentile among ``n`` ordered values, 1 to n, by the nearest rank: n * P / 100 rounded up."""
         return -(-n * self.thousandths // WHOLE)
 
     @property
@@ -129,7 +129,7 @@ class Latency:
         insort(self._sorted, duration)
 
     def at(self, percentile: Percentile) -> float:
-        """That percentile of the durations, seconds: always one of them, so there must be one."""
+        """A percentile of the durations, seconds: always one of them, so there must be one."""
         return self._sorted[percentile.rank(len(self._sorted)) - 1]
 
 
@@ -148,7 +148,7 @@ class HedgeBudget:
         self._tokens = self._most = reserve * PRICE if load else 0
 
     def earn(self) -> None:
-        """A call began."""
+        """A call began, and earns its share of an extra copy."""
         tokens = self._tokens + self._earned
         self._tokens = tokens if tokens < self._most else self._most
 
@@ -212,7 +212,7 @@ class Hedging:
             self.latency.add(duration)
 
     def metrics(self) -> HedgeMetrics:
-        """The present numbers."""
+        """The numbers of all calls so far."""
         return HedgeMetrics(self.calls, self.hedges, self.refused, self.delay())
 
 

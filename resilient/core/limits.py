@@ -61,7 +61,7 @@ class AIMD:
         self._timeout = timeout
 
     def sampled(self, rtt: float, inflight: int, dropped: bool) -> None:
-        """A call ended.
+        """A call ended, and is a sample.
 
         Args:
             rtt: how long it took, seconds.
@@ -174,7 +174,7 @@ class Gradient2:
         self._average = ExponentialAverage(long_window, WARMUP)
 
     def sampled(self, rtt: float, inflight: int, dropped: bool) -> None:
-        """A call ended.
+        """A call ended, and is a sample.
 
         Args:
             rtt: how long it took, seconds.

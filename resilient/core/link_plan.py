@@ -65,7 +65,7 @@ def link_plan(
     throttle: Duration = 0,
     max_wait: Duration = MAX_WAIT,
 ) -> LinkPlan:
-    """Settings, checked.
+    """Makes the settings of a link, checked.
 
     Args:
         on: classes of errors, a predicate or a classifier.

@@ -135,14 +135,14 @@ class Permits:
 
     @property
     def queued(self) -> int:
-        """Calls that wait."""
+        """How many calls wait for a permit."""
         return len(self._queue)
 
     @property
     def available(self) -> int:
-        """Permits free."""
+        """How many permits are free."""
         return max(0, self.limit - self.inflight)
 
     def metrics(self) -> PermitsMetrics:
-        """The present numbers."""
+        """The numbers of permits and calls, as of now."""
         return PermitsMetrics(self.limit, self.inflight, self.available, self.queued, self.rejected, self.left)

@@ -82,7 +82,7 @@ class Polling:
         return self._interval
 
     def failed(self, rng: Rng) -> Next:
-        """There was none."""
+        """There was no answer to a fetch."""
         failures = self._failures
         over = failures.exhausted
         delay = failures.delay(rng)

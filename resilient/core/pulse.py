@@ -260,7 +260,7 @@ class Pulse:
         self.look_at = self._due_at = math.inf
 
     def opened(self, now: float) -> None:
-        """A new connection."""
+        """A new connection is up."""
         self.detector.opened(now)
         self._due_at = now + self.detector.interval
         self._plan_look(now)

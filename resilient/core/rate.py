@@ -175,7 +175,7 @@ class Rate:
         return max(0.0, self.burst - self._ahead(now) / self.interval)
 
     def metrics(self, now: float) -> RateMetrics:
-        """The present numbers."""
+        """The numbers of slots and calls, as of now."""
         return RateMetrics(self.granted - self._forgiven, self.rejected, len(self._queue), self.available(now))
 
     def _ask(self, now: float) -> float:

@@ -92,12 +92,12 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """It is done."""
+    """The loop is done, and is not started again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """It dies too often: stop everything.
+    """The loop dies too often: everything is to be stopped.
 
     Attributes:
         restarts: more than so many ...
@@ -130,16 +130,16 @@ class Restarts:
         self.starts = 0
 
     def started(self, now: float) -> None:
-        """It begins, at this monotonic instant."""
+        """The loop begins, at this monotonic instant."""
         self.starts += 1
         self._started = now
 
     def failed(self, now: float, rng: Rng) -> Step:
-        """It raised."""
+        """The loop raised, and is started again or not."""
         return Ended() if self._plan.temporary else self._again(now, rng)
 
     def returned(self, now: float, rng: Rng) -> Step:
-        """It returned."""
+        """The loop returned, and is started again or not."""
         return self._again(now, rng) if self._plan.permanent else Ended()
 
     def _again(self, now: float, rng: Rng) -> Step:

@@ -166,7 +166,7 @@ class Run:
         return True
 
     def failed(self, error: Exception, now: float, rng: Rng, *, cut_off: bool = False) -> Stop | None:
-        """The attempt raised.
+        """The attempt under way raised.
 
         Args:
             error: what it raised.

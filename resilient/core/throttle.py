@@ -102,13 +102,13 @@ class Throttle:
         self._accepts.add(now, False, False)
 
     def clear(self) -> None:
-        """Forgets all calls."""
+        """Forgets all calls so far."""
         self._count()
         self._calls.clear()
         self._accepts.clear()
 
     def metrics(self, now: float) -> ThrottleMetrics:
-        """What it has counted, as of now."""
+        """The numbers that the throttle has counted, as of now."""
         probability = self.probability(now)
         self._accepts.expire(now)  # below min_calls the probability did not ask
         return ThrottleMetrics(self._calls.calls, self._accepts.calls, self._calls.failures, probability)

@@ -127,7 +127,7 @@ class Vegas:
         self._patience = self._draw()
 
     def sampled(self, rtt: float, inflight: int, dropped: bool) -> None:
-        """A call ended.
+        """A call ended, and is a sample.
 
         Args:
             rtt: how long it took, seconds.

@@ -31,7 +31,7 @@ class CountWindow:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every call."""
+        """Forgets every call so far."""
         self.calls = self.failures = self.slow = self._next = 0
         self._ring.clear()
 
@@ -99,7 +99,7 @@ class TimeWindow:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every call."""
+        """Forgets every call so far."""
         self.calls = self.failures = self.slow = 0
         self._buckets.clear()
         self._turn_next()

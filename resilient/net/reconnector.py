@@ -38,7 +38,7 @@ class Reconnector:
         return self._failures.count
 
     def record_failure(self) -> None:
-        """An attempt failed."""
+        """Counts an attempt that failed."""
         with self._lock:
             self._failures.failed()
 

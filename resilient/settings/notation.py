@@ -59,7 +59,7 @@ EXAMPLES = tuple(example for form in FORMS.values() for example in form.examples
 
 
 def read_duration(name: str, text: str, wanted: str = TIME) -> float:
-    """Seconds from text.
+    """A duration in seconds, from text such as "1.5s".
 
     Args:
         name: the setting's name, for the error.
@@ -101,7 +101,7 @@ def read_backoff(name: str, text: str) -> Backoff:
 
 
 def jittered(backoff: Backoff, spread: object) -> Backoff:
-    """The same waits with another jitter.
+    """A backoff with these waits and another jitter.
 
     Args:
         spread: "full", "equal", "none", or a fraction from 0 to 1, which may be text.

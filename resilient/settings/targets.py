@@ -68,7 +68,7 @@ def errors_named(key: str, named: object) -> Classifier:
 
 
 def preset(name: str, key: str = "on") -> Classifier:
-    """A ready-made classifier.
+    """A ready-made classifier, by its name.
 
     Args:
         name: as in :mod:`resilient.presets`.

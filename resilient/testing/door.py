@@ -20,7 +20,7 @@ BACKLOG = 128  # connections that wait to be accepted: the default of Linux's so
 
 
 class Door:
-    """A listening socket.
+    """A socket that listens for a fault proxy.
 
     Args:
         address: where; port 0 takes any that is free.
@@ -47,7 +47,7 @@ class Door:
             raise
 
     def open(self) -> None:
-        """Listens."""
+        """Begins to listen for connections."""
         if self._listener is not None:
             return
         made = self._bound()

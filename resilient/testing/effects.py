@@ -95,7 +95,7 @@ class Effect:
         """A piece was sent."""
 
     def dropped(self, size: int) -> None:
-        """Bytes vanished."""
+        """Bytes of this direction vanished."""
 
     def lifted(self) -> bool:
         """The fault is taken away; True if the stream has a hole, so that it must not go on."""

@@ -35,7 +35,7 @@ class FakeTimer:
         self.callback: Callable[[], object] | None = callback
 
     def cancel(self) -> None:
-        """Forgets the callback."""
+        """Forgets the callback, unless it was called."""
         self.callback = None
 
     def __lt__(self, other: FakeTimer) -> bool:
@@ -106,7 +106,7 @@ class FakeClock:
         await pause(_Unrecorded(self), seconds)
 
     def record(self, seconds: float) -> None:
-        """Notes a wait."""
+        """Notes that a policy waits."""
         self.sleeps.append(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> FakeTimer:
@@ -151,4 +151,4 @@ class _Unrecorded:
         self.call_later, self.jump = clock.call_later, clock.jump
 
     def record(self, seconds: float) -> None:
-        """Notes nothing."""
+        """Notes nothing: this clock keeps no list."""

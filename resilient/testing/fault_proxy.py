@@ -201,7 +201,7 @@ class FaultProxy:
         return not self._closing.wait(min(seconds("duration", duration), threading.TIMEOUT_MAX))
 
     def start(self) -> None:
-        """What entering does.
+        """Begins to listen, as entering does.
 
         Raises:
             OSError: it cannot listen there.

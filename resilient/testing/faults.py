@@ -66,7 +66,7 @@ class Fault:
         return False
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         raise NotImplementedError
 
     def _fix(self, **checked: object) -> None:
@@ -91,7 +91,7 @@ class Latency(Fault):
         self._fix(latency=seconds("latency", self.latency), jitter=seconds("jitter", self.jitter))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Delay(self.name, acted, rng, seconds("latency", self.latency), seconds("jitter", self.jitter))
 
 
@@ -110,7 +110,7 @@ class Bandwidth(Fault):
         number("rate", self.rate, least=0, above=True)
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Rate(self.name, acted, self.rate)
 
 
@@ -129,7 +129,7 @@ class SlowClose(Fault):
         self._fix(delay=seconds("delay", self.delay))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return SlowEnd(self.name, acted, seconds("delay", self.delay))
 
 
@@ -150,7 +150,7 @@ class Timeout(Fault):
         self._fix(timeout=optional_seconds("timeout", self.timeout))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         limit = optional_seconds("timeout", self.timeout)
         return Hole(self.name, acted, now + limit if limit else math.inf)
 
@@ -165,7 +165,7 @@ class Stall(Fault):
     name: ClassVar[str] = "stall"
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Hold(self.name, acted)
 
 
@@ -187,7 +187,7 @@ class ResetPeer(Fault):
         self._fix(timeout=seconds("timeout", self.timeout))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Cut(self.name, acted, now + seconds("timeout", self.timeout), (direction,))
 
 
@@ -216,7 +216,7 @@ class Slicer(Fault):
         self._fix(delay=seconds("delay", self.delay))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Slices(self.name, acted, rng, self.average_size, self.size_variation, seconds("delay", self.delay))
 
 
@@ -242,7 +242,7 @@ class LimitData(Fault):
         whole("bytes", self.bytes, least=0)
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         left = self.bytes
         if self.average:
             left = math.ceil(-self.bytes * math.log(1.0 - rng.random()))
@@ -264,7 +264,7 @@ class Corrupt(Fault):
         number("rate", self.rate, least=0, above=True, most=1)
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Flips(self.name, acted, rng, self.rate)
 
 
@@ -285,7 +285,7 @@ class HalfOpen(Fault):
         self._fix(after=optional_seconds("after", self.after))
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         after = optional_seconds("after", self.after)
         return Silence(self.name, acted, math.inf if after is None else now + after)
 
@@ -311,7 +311,7 @@ class AcceptThenClose(Fault):
         return True
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Threshold(self.name, acted, now + seconds("after", self.after), ())
 
 
@@ -336,7 +336,7 @@ class Down(Fault):
         return self.keep
 
     def effect(self, now: float, rng: Rng, direction: str, acted: Counter[str]) -> Effect:
-        """What it does in one direction of one connection."""
+        """The effect of the fault on one direction of one connection."""
         return Cut(self.name, acted, now, (direction,))
 
 

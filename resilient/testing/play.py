@@ -95,7 +95,7 @@ class Play:
             self._future.set_exception(RuntimeError(late))
 
     def unheard(self) -> BaseException | None:
-        """What it raised, if nobody has waited for it."""
+        """The error of the play, if nobody has waited for it."""
         if self._heard or not self._future.done() or self._future.cancelled():
             return None
         self._heard = True

@@ -29,7 +29,7 @@ def fake_clock() -> Iterator[FakeClock]:
 
 @pytest.fixture
 def fast_retries() -> Iterator[None]:
-    """Retries without waits."""
+    """Lets a test retry without waits."""
     from resilient.testing import switches
 
     with switches.fast_retries():

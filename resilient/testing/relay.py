@@ -50,7 +50,7 @@ class Injection:
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """The single ones."""
+        """The single directions of a fault."""
         return DIRECTIONS if self.direction == "both" else (self.direction,)
 
     def remove(self) -> None:
@@ -149,7 +149,7 @@ class Relay:
         return ProxyStats(**told, open=len(self.connections), injected=dict(self._acted))
 
     def accept(self, client: socket.socket) -> None:
-        """A new connection."""
+        """Takes a new connection on."""
         self._totals["connections"] += 1
         made = Connection(
             self._totals["connections"], client, str(self._rng.random()), self._call_upstream, self._acted

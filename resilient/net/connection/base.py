@@ -111,16 +111,16 @@ class BaseConnectionManager(Generic[C]):
 
     @property
     def name(self) -> str:
-        """As it was given."""
+        """The name that the manager was given."""
         return self._state.plan.name
 
     @property
     def state(self) -> State:
-        """What it is doing: IDLE before it is entered."""
+        """What the manager is doing: IDLE before it is entered."""
         return self._state.state
 
     def stats(self) -> ManagerStats:
-        """The present numbers."""
+        """The numbers of connections and operations, as of now."""
         waiters = self._waiters
         return self._state.stats(operations=waiters.operations, waiting=waiters.waiting)
 

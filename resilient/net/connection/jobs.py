@@ -61,7 +61,7 @@ class BaseJobs(Generic[C]):
         return self.start("probe", self._probe(job, conn), job)
 
     def discard(self, conn: C) -> None:
-        """Ends a connection."""
+        """Ends a connection in the background."""
         if self._state.plan.close is not None:
             job = Job(0)
             self.start("close", self._discard(job, conn), job)

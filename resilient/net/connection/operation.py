@@ -93,7 +93,7 @@ class Operation(Generic[C, T]):
                 self._waiters.leave()
 
     def result(self) -> T:
-        """What it came to in the end.
+        """What the operation came to in the end.
 
         Raises:
             Exception: its own error, or what the user's predicate raised about that.

@@ -32,7 +32,7 @@ class JobRunner(Protocol[Taken]):
     def probe(self, job: Job, conn: Taken) -> Task: ...
 
     def discard(self, conn: Taken) -> object:
-        """Closes a connection."""
+        """Ends a connection in the background."""
         ...
 
     def tell(self) -> object:

@@ -129,7 +129,7 @@ def checked_function(name: str, function: object, what: str) -> Callable[..., ob
 
 
 def checked_recovery(recovery: object) -> Recovery | None:
-    """Handlers, or None.
+    """Checks recovery handlers, or None.
 
     Raises:
         TypeError: it is something else.
@@ -152,7 +152,7 @@ def checked_heartbeat(heartbeat: Duration | None, probe: object) -> float | None
 
 
 def checked_endpoints(endpoints: Iterable[Hashable]) -> tuple[Hashable, ...]:
-    """Where to dial.
+    """Checks where to dial.
 
     Raises:
         TypeError, ValueError: it is one text, or one is named twice.

@@ -90,7 +90,7 @@ class ConnectionState(Generic[C]):
         return self.events.name
 
     def stats(self, *, operations: int, waiting: int) -> ManagerStats:
-        """The present numbers."""
+        """The numbers of connections and operations, as of now."""
         now = self.clock.now()
         with self._lock:
             link = self._link

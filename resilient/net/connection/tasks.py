@@ -179,7 +179,7 @@ class TaskJobs(BaseJobs[C]):
         self._running = 0
 
     async def open(self) -> None:
-        """Starts the driver."""
+        """Starts the driver in a task."""
         self.loop = running_loop()
         group = task_group()
         await group.open()

@@ -167,7 +167,7 @@ class ThreadJobs(BaseJobs[C]):
         return self._driver is not None
 
     def open(self) -> None:
-        """Starts the driver."""
+        """Starts the driver in a thread."""
         self._context = copy_context()
         driver = self._thread(self._drive, "driver")
         driver.start()

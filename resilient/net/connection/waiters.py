@@ -86,7 +86,7 @@ class Waiters(Generic[C]):
         return lease
 
     def leave(self) -> None:
-        """Ends an operation."""
+        """Ends an operation that was begun."""
         with self._lock:
             self.operations -= 1
             drainers = () if self.operations or not self._drainers else tuple(self._drainers)

@@ -112,7 +112,7 @@ class BaseFramedClient:
 
     @property
     def name(self) -> str:
-        """As it was given, or the first address."""
+        """The name that the client was given, or its first address."""
         return self._channel.name
 
     @property

@@ -123,7 +123,7 @@ class FramedServer:
 
     @property
     def name(self) -> str:
-        """As it was given, or the address."""
+        """The name that the server was given, or its address."""
         return self._name
 
     @property
@@ -142,7 +142,7 @@ class FramedServer:
         return tuple(self._service.peers.values())
 
     def stats(self) -> ServerStats:
-        """The present numbers."""
+        """The numbers of connections and frames, as of now."""
         now = self._service
         return ServerStats(len(now.peers), now.accepted, now.turned_away, now.cut_off, now.received, now.sent)
 
@@ -157,7 +157,7 @@ class FramedServer:
         return sum(peer.send(frame) for peer in self.connections)
 
     async def start(self) -> None:
-        """What entering does.
+        """Begins to listen, as entering does.
 
         Raises:
             OSError: somebody listens there, or it is no place to listen.

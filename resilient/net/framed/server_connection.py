@@ -236,7 +236,7 @@ class Peer(asyncio.BufferedProtocol):
             self._service.refuse(result)
 
     def _go_on(self) -> None:
-        """Answers leave again."""
+        """Goes on answering, as answers leave again."""
         if self._task is None and not self._full:
             frames = list(self._waiting)
             self._waiting.clear()

@@ -112,7 +112,7 @@ class FramedPlan:
 
 
 def panics_only(hears: tuple[Listener, ...]) -> tuple[Listener, ...]:
-    """The same listeners for what guards a hook: they are not told of every call, only of those that blow up."""
+    """Listeners for what guards a hook: they are told only of calls that blow up."""
 
     def hear(event: Event) -> None:
         if isinstance(event, Panic):

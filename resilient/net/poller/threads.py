@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 class Poller(BasePoller[T]):
-    """As :class:`resilient.net.Poller`, for functions that block: ``run`` is a loop for a supervisor of threads.
+    """Fetches something again and again with functions that block: ``run`` is a loop for a supervisor of threads.
+
+    The blocking twin of :class:`resilient.net.Poller`.
 
     Args:
         fetch: a function without arguments; what it returns is the value, what it raises a failure.

@@ -137,21 +137,21 @@ class Loop(Generic[F, R]):
         return max(0, self._restarts.starts - 1)
 
     def started(self) -> None:
-        """It begins, for the first time or again."""
+        """The loop begins, for the first time or again."""
         now = CLOCK.get().now()
         if self._began is None:
             self._began = now
         self._restarts.started(now)
 
     def returned(self, stopping: bool) -> Step:
-        """It returned."""
+        """The loop returned: what follows."""
         if stopping:
             return Ended()
         clock = CLOCK.get()
         return self._told(self._restarts.returned(clock.now(), clock), None)
 
     def blew_up(self, error: BaseException, stopping: bool) -> Step:
-        """It raised, and that is a panic."""
+        """The loop raised, and that is a panic: what follows."""
         try:
             self.panics += 1
             self._tell(Panic(self.name, "loop", error), ERROR)
@@ -163,7 +163,7 @@ class Loop(Generic[F, R]):
             del error  # a frame that holds the error it raised is a cycle
 
     def left_behind(self) -> None:
-        """It did not end within its time."""
+        """The loop did not end within its time."""
         if not self.late:
             self.late = True
             self._tell(TimedOut(self.name, self._elapsed(), StillRunning(self.stop_timeout)), INFO)
@@ -240,7 +240,7 @@ class Loops(Generic[F, R]):
         return all(loop.over for loop in self.in_order())
 
     def stats(self) -> SupervisorStats:
-        """The present numbers."""
+        """The numbers of all loops, as of now."""
         loops = self.in_order()
         return SupervisorStats(
             running=tuple(loop.name for loop in loops if loop.runner is not None and not loop.over),
@@ -272,11 +272,11 @@ class BaseSupervisor(Generic[F, R]):
         raise NotImplementedError
 
     def stats(self) -> SupervisorStats:
-        """The present numbers."""
+        """The numbers of all loops, as of now."""
         return self._loops.stats()
 
     def _begin(self) -> None:
-        """It is entered, for the first time or again."""
+        """The supervisor is entered, for the first time or again."""
         if self._runs:
             raise RuntimeError(f"{self.name} runs already: it may be used again, but not twice at once")
         if self._used:
@@ -284,7 +284,7 @@ class BaseSupervisor(Generic[F, R]):
         self._used, self._stopping, self._failure_told = True, False, False
 
     def _enrol(self, name: str, fn: F, plan: RestartPlan) -> Loop[F, R]:
-        """Another loop, which is yet to be started."""
+        """Adds a loop, which is yet to be started."""
         if self._runs and self._stopping:
             raise RuntimeError(f"{self.name} is stopping: no loop can be added, got {name!r}")
         return self._loops.add(name, fn, plan)
