@@ -15,7 +15,7 @@ COMMANDS = {
     "run": "resilient.cli.run:run",
     "plan": "resilient.cli.plan:plan",
     "proxy": "resilient.cli.proxy:proxy",
-    "demo": "resilient.cli.demo.command:demo",
+    "demo": "demo.command:demo",
 }
 
 

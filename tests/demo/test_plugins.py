@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from resilient.cli.demo import plugin_host
-from resilient.cli.demo.plugin_host import PluginHost, fetch
-from resilient.cli.demo.plugins import TROUBLES, plugins
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report
+from demo import plugin_host
+from demo.plugin_host import PluginHost, fetch
+from demo.plugins import TROUBLES, plugins
+from demo.process import ServerProcess
+from demo.report import Report
 
 LOOPS = tuple(trouble for trouble in TROUBLES if trouble.name.startswith("loop"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from demo.evidence import Evidence, error_line
 from resilient import Action, Verdict, events
-from resilient.cli.demo.evidence import Evidence, error_line
 
 RECONNECTED = events.Recovered("ask", 0.1, Action.RECONNECT)
 RETRIED = events.AttemptFailed("ask", 0.1, 1, Verdict(Action.RETRY), TimeoutError())

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-from resilient.cli.demo.messages import label_of
+from demo.messages import label_of
 from resilient.net import FramedServer
 
 __all__ = ["main", "serve"]

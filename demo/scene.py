@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
-from resilient.cli.demo.evidence import error_line
-from resilient.cli.demo.report import Report, Row
+from demo.evidence import error_line
+from demo.report import Report, Row
 
 __all__ = ["Scene"]
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
+from demo.evidence import Evidence, error_line
+from demo.faults import Fault
+from demo.process import ServerProcess
+from demo.report import Report, Row
 from resilient import Event, events, listen
-from resilient.cli.demo.evidence import Evidence, error_line
-from resilient.cli.demo.faults import Fault
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report, Row
 
 __all__ = ["Trial"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from itertools import count
 from threading import Thread
 
+from demo.evidence import Evidence, times
+from demo.panics import quiet_threads
+from demo.plugin_host import PluginHost
+from demo.process import ServerProcess
+from demo.report import Report
+from demo.scene import Scene
 from resilient import backoff, catch, events, listen, panic_hooks
-from resilient.cli.demo.evidence import Evidence, times
-from resilient.cli.demo.panics import quiet_threads
-from resilient.cli.demo.plugin_host import PluginHost
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.scene import Scene
 from resilient.net import Supervisor
 
 __all__ = ["TROUBLES", "plugins"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from resilient.cli.demo.process import Address
+from demo.process import Address
 
 __all__ = ["AioLine"]
 

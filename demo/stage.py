@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 
+from demo.aio_lines import AioLine
+from demo.clients import AsyncClient, Client
+from demo.commands import flaky_command
+from demo.faults import CROWD, FAULTS, Fault
+from demo.loopback import loopback
+from demo.panics import PANICS
+from demo.plugins import plugins
+from demo.process import ServerProcess
+from demo.report import Report
+from demo.trial import Trial
 from resilient import Retry
-from resilient.cli.demo.aio_lines import AioLine
-from resilient.cli.demo.clients import AsyncClient, Client
-from resilient.cli.demo.commands import flaky_command
-from resilient.cli.demo.faults import CROWD, FAULTS, Fault
-from resilient.cli.demo.loopback import loopback
-from resilient.cli.demo.panics import PANICS
-from resilient.cli.demo.plugins import plugins
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.trial import Trial
 
 __all__ = ["PARTS", "WITHOUT", "Stage", "play"]
 
@@ -76,7 +76,7 @@ async def on_trio(stage: Stage) -> None:
     """Every fault, met by tasks of trio."""
     import trio
 
-    from resilient.cli.demo.trio_lines import TrioLine
+    from demo.trio_lines import TrioLine
 
     async with trio.open_nursery() as listeners:
         async with AsyncClient(stage.server.address, partial(TrioLine.dial, listeners)) as client:

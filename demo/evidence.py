@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from demo.faults import RECONNECT, RELOGIN, RETRY, WAIT
 from resilient import Action, Event, events
-from resilient.cli.demo.faults import RECONNECT, RELOGIN, RETRY, WAIT
 
 __all__ = ["Evidence", "error_line", "times"]
 

@@ -11,15 +11,15 @@ import threading
 
 import pytest
 
-from resilient.cli.demo import loopback, plugins, process
-from resilient.cli.demo.faults import CROWD, FAULTS
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report, Row
-from resilient.cli.demo.stage import PARTS, play
+from demo import loopback, plugins, process
+from demo.faults import CROWD, FAULTS
+from demo.process import ServerProcess
+from demo.report import Report, Row
+from demo.stage import PARTS, play
 from resilient.cli.processes import running
 
 HANG = 180  # seconds: only a run that would never end takes so long
-DEMO = (sys.executable, "-W", "error", "-c", "from resilient.cli.demo.command import demo; demo(prog_name='demo')")
+DEMO = (sys.executable, "-W", "error", "-c", "from demo.command import demo; demo(prog_name='demo')")
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
@@ -139,7 +139,7 @@ def test_the_server_ends_with_whoever_started_it(module, tmp_path):
     """A demo that is killed leaves no server: the end of its standard input ends it."""
     arguments = (str(tmp_path / "record"),) if module == "loopback_server" else ()
     server = subprocess.Popen(
-        (sys.executable, "-m", f"resilient.cli.demo.{module}", "0", *arguments),
+        (sys.executable, "-m", f"demo.{module}", "0", *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

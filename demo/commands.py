@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from resilient.cli.demo.report import Report, Row
+from demo.report import Report, Row
 
 __all__ = ["flaky_command"]
 

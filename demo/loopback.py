@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier
 
+from demo.process import ServerProcess
+from demo.report import Report
+from demo.scene import Scene
+from demo.traffic import PATIENCE, Traffic
 from resilient import Event, load
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.scene import Scene
-from resilient.cli.demo.traffic import PATIENCE, Traffic
 from resilient.net import OutboxPlan
 from resilient.net.sync import FramedClient
 from resilient.testing import FaultProxy

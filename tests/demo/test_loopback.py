@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from resilient.cli.demo import traffic
-from resilient.cli.demo.loopback import TROUBLES, framed_client, loopback
-from resilient.cli.demo.messages import TORN
-from resilient.cli.demo.process import ServerProcess
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.scene import Scene
-from resilient.cli.demo.traffic import Traffic
+from demo import traffic
+from demo.loopback import TROUBLES, framed_client, loopback
+from demo.messages import TORN
+from demo.process import ServerProcess
+from demo.report import Report
+from demo.scene import Scene
+from demo.traffic import Traffic
 
 SILENCE = tuple(trouble for trouble in TROUBLES if trouble.name == "silence")
 NUMBERS = re.compile(r"(\d+) accepted = (\d+) delivered \+ (\d+) unconfirmed \+ (\d+) dropped \+ (\d+) pending")

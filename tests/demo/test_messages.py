@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from resilient.cli.demo.messages import TORN, label_of, message
+from demo.messages import TORN, label_of, message
 
 
 @pytest.mark.parametrize("number", [1, 2, 200, 12345])

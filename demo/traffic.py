@@ -11,10 +11,10 @@ from threading import Condition
 from types import TracebackType
 from typing import TypeAlias
 
+from demo.evidence import times
+from demo.messages import TORN, message
+from demo.scene import Scene
 from resilient import Event, events
-from resilient.cli.demo.evidence import times
-from resilient.cli.demo.messages import TORN, message
-from resilient.cli.demo.scene import Scene
 from resilient.core.link import State
 from resilient.net import FramedStats
 from resilient.net.sync import FramedClient

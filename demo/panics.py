@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from demo.report import Report
+from demo.scene import Scene
 from resilient import Event, catch, events, listen, panic_hooks
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.scene import Scene
 
 __all__ = ["PANICS", "quiet_threads"]
 

@@ -9,8 +9,8 @@ from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from typing import TypeAlias
 
+from demo.process import Address
 from resilient import Event, backoff, events
-from resilient.cli.demo.process import Address
 from resilient.net import Poller, Supervisor
 
 __all__ = ["PATIENCE", "Configuration", "PluginHost"]

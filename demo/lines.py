@@ -6,7 +6,7 @@ import socket
 import time
 from itertools import count
 
-from resilient.cli.demo.process import Address
+from demo.process import Address
 
 __all__ = ["Line"]
 

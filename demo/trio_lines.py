@@ -7,7 +7,7 @@ from itertools import count
 
 import trio
 
-from resilient.cli.demo.process import Address
+from demo.process import Address
 
 __all__ = ["TrioLine"]
 

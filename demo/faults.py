@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from demo.process import ServerProcess
 from resilient import Action
-from resilient.cli.demo.process import ServerProcess
 
 __all__ = ["CROWD", "FAULTS", "Fault"]
 

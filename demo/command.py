@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from resilient.cli.demo.report import Report
-from resilient.cli.demo.stage import PARTS, WITHOUT, play
+from demo.report import Report
+from demo.stage import PARTS, WITHOUT, play
 
 __all__ = ["demo"]
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol
 
+from demo.answers import OverloadedError, SignedOutError, TooBusyError, value_of
+from demo.lines import Line
+from demo.process import Address
 from resilient import Action, Classifier, Recovery, Retry, Rule, backoff, current_attempt, presets
-from resilient.cli.demo.answers import OverloadedError, SignedOutError, TooBusyError, value_of
-from resilient.cli.demo.lines import Line
-from resilient.cli.demo.process import Address
 
 __all__ = ["AsyncClient", "AsyncLine", "Client"]
 
