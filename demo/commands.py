@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from demo.environment import environment
 from demo.report import Report, Row
 
 __all__ = ["flaky_command"]
@@ -46,7 +47,11 @@ def _run() -> tuple[int, int]:
         runs.touch()
         try:
             ended = subprocess.run(
-                (*RUN, sys.executable, "-c", SCRIPT, str(runs)), capture_output=True, timeout=HANGS, check=False
+                (*RUN, sys.executable, "-c", SCRIPT, str(runs)),
+                capture_output=True,
+                timeout=HANGS,
+                check=False,
+                env=environment(),
             )
         except subprocess.TimeoutExpired:
             return -1, len(runs.read_text().splitlines())

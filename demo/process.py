@@ -8,6 +8,8 @@ import sys
 from threading import Timer
 from types import TracebackType
 
+from demo.environment import environment
+
 __all__ = ["Address", "ServerProcess"]
 
 Address = tuple[str, int]
@@ -60,6 +62,7 @@ class ServerProcess:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=environment(),
         )
 
     def ensure_ready(self) -> None:

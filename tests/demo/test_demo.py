@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from demo import loopback, plugins, process
+from demo.environment import environment
 from demo.faults import CROWD, FAULTS
 from demo.process import ServerProcess
 from demo.report import Report, Row
@@ -143,6 +144,8 @@ def test_the_server_ends_with_whoever_started_it(module, tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=environment(),
+        cwd=tmp_path,
     )
     with server:
         assert server.stdout is not None
