@@ -24,7 +24,7 @@ $(VENV)/.made-tests: $(VENV)/.made-demo
 	@touch $@
 
 demo: $(VENV)/.made-demo  ## watch real failures being classified, recovered and retried
-	@$(BIN)/resilient demo
+	@$(BIN)/python -m demo
 
 test: $(VENV)/.made-tests  ## the test suite, with its coverage
 	@$(BIN)/python -m coverage erase

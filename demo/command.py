@@ -1,4 +1,4 @@
-"""``resilient demo``: real faults, and what became of them."""
+"""``python -m demo``: real faults, and what became of them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ COMMANDS = {
     "run": "resilient.cli.run:run",
     "plan": "resilient.cli.plan:plan",
     "proxy": "resilient.cli.proxy:proxy",
-    "demo": "demo.command:demo",
 }
 
 

@@ -20,11 +20,13 @@ from demo.stage import PARTS, play
 from resilient.cli.processes import running
 
 HANG = 180  # seconds: only a run that would never end takes so long
-DEMO = (sys.executable, "-W", "error", "-c", "from demo.command import demo; demo(prog_name='demo')")
+DEMO = (sys.executable, "-W", "error", "-m", "demo")
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run((*DEMO, *options), capture_output=True, text=True, timeout=HANG, encoding="utf-8")
+    return subprocess.run(
+        (*DEMO, *options), capture_output=True, text=True, timeout=HANG, encoding="utf-8", env=environment()
+    )
 
 
 def verdicts(output: str) -> dict[tuple[str, str], str]:
@@ -159,7 +161,7 @@ def test_the_server_ends_with_whoever_started_it(module, tmp_path):
 def test_an_interrupt_ends_it_cleanly(part):
     """Ctrl-C ends the demo with 130 and one word, whichever client runs."""
     with subprocess.Popen(
-        (*DEMO, "--only", part), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        (*DEMO, "--only", part), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as running:
         assert running.stdout is not None
         while "injected" not in running.stdout.readline():
