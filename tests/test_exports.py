@@ -38,7 +38,7 @@ def test_every_name_is_annotated_for_type_checkers() -> None:
     [
         module.name
         for module in pkgutil.walk_packages(resilient.__path__, "resilient.")
-        if "__main__" not in module.name and "demo" not in module.name
+        if "__main__" not in module.name
     ],
 )
 def test_every_module_exports_what_it_says(name: str) -> None:
