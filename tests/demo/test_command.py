@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from demo import loopback, plugins, process
+from demo import loopback, plugins
 from demo.environment import environment
 from demo.faults import CROWD, FAULTS
-from demo.process import ServerProcess
-from demo.report import Report, Row
-from demo.stage import PARTS, play
-from resilient.cli.processes import running
+from demo.stage import PARTS
 
 HANG = 180  # seconds: only a run that would never end takes so long
 DEMO = (sys.executable, "-W", "error", "-m", "demo")
@@ -72,88 +66,6 @@ def test_a_recovery_that_is_missing_is_noticed():
     lost = {fault for (_, fault), verdict in verdicts(ended.stdout).items() if verdict == "NO"}
     assert (1, {"signs out", "hangs up", "dies", "fails in four ways"}) == (ended.returncode, lost), ended.stdout
     assert "not recovered: blocking, signs out: SignedOutError" in ended.stdout
-
-
-def test_nothing_recovered_is_no_success():
-    """A demo that injected nothing has shown nothing."""
-    report = Report()
-    assert (False, False) == (play(report, parts=()), report.ok)
-
-
-def test_one_lost_row_loses_the_demo():
-    """It is well only if all of it is."""
-    report = Report()
-    row = Row("client", "fault", "injected", "RETRY x1", 2, 0.1, 0.1)
-    report.ended(row)
-    assert report.ok
-    report.ended(Row("client", "fault", "injected", "", 2, 0.1, 0.1, missing="a reason"))
-    assert not report.ok
-
-
-@pytest.mark.parametrize(
-    ("lost", "unconfirmed", "told"), [(None, 0, ""), (0, 0, "0"), (3, 0, "3"), (0, 7, "0 of 7"), (3, 7, "3 of 7")]
-)
-def test_a_loss_is_told_with_what_was_unconfirmed(lost, unconfirmed, told):
-    """Where nothing could be lost, nothing is said."""
-    assert told == Row("client", "fault", "injected", "", 0, 0.0, 0.0, lost=lost, unconfirmed=unconfirmed).loss
-
-
-@pytest.mark.parametrize("part", ["asyncio", "panics", "loopback", "plugins"])
-def test_the_parts_leave_nothing_behind(part, capsys, monkeypatch, tmp_path):
-    """The threads and files that the demo makes end with it."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = threading.enumerate()
-    assert play(Report(), parts=(part,)), capsys.readouterr().out
-    assert (before, []) == (threading.enumerate(), list(tmp_path.iterdir()))
-
-
-def test_the_server_comes_back_on_its_port():
-    """A killed server is started again where its clients look for it, and has forgotten everything."""
-    with ServerProcess() as server:
-        port = server.port
-        server.order("503 2")
-        server.kill()
-        server.ensure_ready()
-        assert (port, {"connections": 0, "logins": 0, "unspent": 0}) == (server.port, server.order("counters"))
-
-
-def test_no_server_is_left_behind():
-    """Where the server was, nobody answers any more, even if the demo broke down."""
-    with pytest.raises(ZeroDivisionError), ServerProcess() as server:
-        socket.create_connection(server.address).close()
-        raise ZeroDivisionError
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(server.address)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_server_that_hangs_is_killed(monkeypatch):
-    """Nobody waits for its answer for ever."""
-    monkeypatch.setattr(process, "SILENCE", 0.5)
-    with ServerProcess() as server:
-        (child,) = (each.pid for each in running() if each.parent == os.getpid())
-        os.kill(child, signal.SIGSTOP)
-        with pytest.raises(RuntimeError, match="ended by itself"):
-            server.order("counters")
-
-
-@pytest.mark.parametrize("module", ["server", "loopback_server", "control_plane"])
-def test_the_server_ends_with_whoever_started_it(module, tmp_path):
-    """A demo that is killed leaves no server: the end of its standard input ends it."""
-    arguments = (str(tmp_path / "record"),) if module == "loopback_server" else ()
-    server = subprocess.Popen(
-        (sys.executable, "-m", f"demo.{module}", "0", *arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=tmp_path,
-    )
-    with server:
-        assert server.stdout is not None
-        assert server.stdout.readline()
-        server.communicate(timeout=HANG)
-    assert server.returncode == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
