@@ -8,29 +8,23 @@ import pytest
 
 from demo import plugin_host
 from demo.plugin_host import PluginHost, fetch
-from demo.plugins import TROUBLES, plugins
+from demo.plugins import TROUBLES, Place, Trouble, plugins
 from demo.process import ServerProcess
 from demo.report import Report
 
 LOOPS = tuple(trouble for trouble in TROUBLES if trouble.name.startswith("loop"))
 
 
-def test_all_is_recovered(capsys):
-    """Every trouble, by one host."""
-    report = Report()
-    asyncio.run(plugins(report))
-    told = capsys.readouterr().out
-    assert report.ok, told
-    assert len(TROUBLES) == told.count("  recovered:")
-
-
 def test_loops_that_stay_dead_are_not_recovered(capsys, monkeypatch):
     """The wait for their restart has an end."""
-    monkeypatch.setattr(plugin_host, "PATIENCE", 1.0)
-    asyncio.run(plugins(Report(), "restart", LOOPS))
+
+    async def lose_patience(place: Place) -> None:
+        monkeypatch.setattr(plugin_host, "PATIENCE", 0.3)  # not before: a busy host may be configured later than that
+
+    asyncio.run(plugins(Report(), "restart", (Trouble("impatience", "none", lose_patience), *LOOPS)))
     told = capsys.readouterr().out
-    assert "NOT recovered: TimeoutError: not within 1 s: the loop runs again" in told
-    assert "NOT recovered: TimeoutError: not within 1 s: its supervisor gives up" in told
+    assert "NOT recovered: TimeoutError: not within 0.3 s: the loop runs again" in told
+    assert "NOT recovered: TimeoutError: not within 0.3 s: its supervisor gives up" in told
 
 
 def test_a_configuration_that_never_comes_is_not_waited_for_for_ever(monkeypatch):

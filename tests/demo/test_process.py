@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -40,28 +41,32 @@ def test_no_server_is_left_behind():
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_server_that_hangs_is_killed(monkeypatch):
     """Nobody waits for its answer for ever."""
-    monkeypatch.setattr(process, "SILENCE", 0.5)
     with ServerProcess() as server:
+        monkeypatch.setattr(process, "SILENCE", 0.1)  # not before: it may take its time to start
         (child,) = (each.pid for each in running() if each.parent == os.getpid())
         os.kill(child, signal.SIGSTOP)
         with pytest.raises(RuntimeError, match="ended by itself"):
             server.order("counters")
 
 
-@pytest.mark.parametrize("module", ["server", "loopback_server", "control_plane"])
-def test_the_server_ends_with_whoever_started_it(module, tmp_path):
-    """A demo that is killed leaves no server: the end of its standard input ends it."""
-    arguments = (str(tmp_path / "record"),) if module == "loopback_server" else ()
-    server = subprocess.Popen(
-        (sys.executable, "-m", f"demo.{module}", "0", *arguments),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=tmp_path,
-    )
-    with server:
-        assert server.stdout is not None
-        assert server.stdout.readline()
-        server.communicate(timeout=HANG)
-    assert server.returncode == 0
+def test_the_servers_end_with_whoever_started_them(tmp_path):
+    """A demo that is killed leaves no server: the end of its standard input ends each."""
+    modules = {"server": (), "loopback_server": (str(tmp_path / "record"),), "control_plane": ()}
+    with ExitStack() as stack:
+        servers = {
+            module: stack.enter_context(
+                subprocess.Popen(
+                    (sys.executable, "-m", f"demo.{module}", "0", *arguments),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=environment(),
+                    cwd=tmp_path,
+                )
+            )
+            for module, arguments in modules.items()
+        }
+        assert all(server.stdout.readline() for server in servers.values())
+        for server in servers.values():
+            server.stdin.close()
+        ended = {module: server.wait(HANG) for module, server in servers.items()}
+    assert dict.fromkeys(modules, 0) == ended
