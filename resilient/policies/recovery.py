@@ -9,7 +9,7 @@ from typing import TypeAlias
 from resilient.core.action import Action
 from resilient.core.duration import Duration, seconds
 from resilient.core.setting_errors import SettingTypeError
-from resilient.drivers.retry.single_flight import SharedFlight
+from resilient.drivers.retry.single_flight import SingleFlight
 from resilient.policies.frozen import Frozen, by_name
 
 __all__ = ["Handler", "Recovery"]
@@ -41,7 +41,7 @@ class Recovery(Frozen):
     rotate_proxy: Handler | None = None
     relogin: Handler | None = None
     throttle: Duration = 0.0
-    flight: SharedFlight = field(init=False, compare=False, repr=False)
+    flight: SingleFlight = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("reconnect", "rotate_proxy", "relogin"):
@@ -50,7 +50,7 @@ class Recovery(Frozen):
                 raise SettingTypeError(name, f"must be a function without arguments, got {handler!r}")
         throttle = seconds("throttle", self.throttle)
         object.__setattr__(self, "throttle", throttle)
-        object.__setattr__(self, "flight", SharedFlight(throttle))
+        object.__setattr__(self, "flight", SingleFlight(throttle))
 
     def handler(self, action: Action) -> Handler | None:
         """The handler of an action, if it has one."""

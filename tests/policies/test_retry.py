@@ -376,7 +376,7 @@ def test_a_budget_makes_every_attempt_watched() -> None:
 
 
 def test_a_budget_that_heeds_everything_is_told_of_first_attempts() -> None:
-    """By the wrapper itself: one call, one success, and no episode."""
+    """By the wrapper itself: one call, one success, and no rescue."""
     told: list[str] = []
 
     class Telling(Budget):

@@ -146,7 +146,7 @@ class Attempts(Levels):
                 if isinstance(step, BlockGate):
                     given = self._entered(step.gate)
                 else:
-                    given = sync.prepare(step.episode, step.error, step.born)
+                    given = sync.prepare(step.rescue, step.error, step.born)
 
     def _entered(self, gate: Gate) -> tuple[Gate, object]:
         token = DEADLINE.set(self._deadline())
@@ -158,7 +158,7 @@ class Attempts(Levels):
     def _begin(self, *, cuts: bool) -> AttemptBlock:
         self.entered = False
         level = self._levels[-1]
-        number = 1 if level.episode is None else level.episode.failures + 1
+        number = 1 if level.rescue is None else level.rescue.failures + 1
         block = AttemptBlock(self, level.guard, number, level.error, self._deadline())
         level.error = None
         if cuts:
@@ -200,7 +200,7 @@ class AsyncAttempts(Attempts):
                 if isinstance(step, BlockGate):
                     given = await self._ticket(step.async_gate)
                 else:
-                    given = await aio.prepare(step.episode, step.error, step.born)
+                    given = await aio.prepare(step.rescue, step.error, step.born)
 
     async def _ticket(self, gate: AsyncGate) -> tuple[AsyncGate, object]:
         token = DEADLINE.set(self._deadline())

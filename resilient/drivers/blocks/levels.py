@@ -15,7 +15,7 @@ from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Entry, Gate
 from resilient.drivers.gates.timeout import TimeLimit
 from resilient.drivers.retry.attempts import Attempt
-from resilient.drivers.retry.rescue import Episode, Guard
+from resilient.drivers.retry.rescue import Guard, Rescue
 
 __all__ = ["BlockGate", "BlockLimit", "BlockRetry", "Cut", "Level", "Levels", "Over", "Part"]
 
@@ -49,19 +49,19 @@ class Level:
         held: the gates that this attempt has passed, each with its ticket; a limit with its deadline.
     """
 
-    __slots__ = ("born", "episode", "error", "guard", "held", "parts")
+    __slots__ = ("born", "error", "guard", "held", "parts", "rescue")
 
     def __init__(self, guard: Guard | None) -> None:
         self.guard = guard
         self.parts: list[BlockGate | BlockLimit] = []
         self.held: list[tuple[Entry | BlockLimit, Any]] = []
-        self.episode: Episode | None = None
+        self.rescue: Rescue | None = None
         self.error: Exception | None = None
         self.born = 0
 
     def forget(self) -> Exception | None:
         """This level's call is over; gives its last error."""
-        error, self.error, self.episode = self.error, None, None
+        error, self.error, self.rescue = self.error, None, None
         return error
 
     def give_back(self, error: BaseException, place: int | None) -> BaseException:
@@ -139,18 +139,18 @@ class Levels:
                 level = self._levels[index]
                 within = cut is not None and index > cut.level  # it was cut off from further out: not its own doing
                 error = level.give_back(error, -1 if within else cut.place if cut and index == cut.level else None)
-                episode = level.episode
+                rescue = level.rescue
                 level.forget()
-                if episode is None or within or not isinstance(error, Exception):
+                if rescue is None or within or not isinstance(error, Exception):
                     continue
                 own = cut.limit if cut is not None and cut.level == index and cut.place < 0 else None
                 try:
-                    again = episode.attempt_failed(error, own, previous if own else None)
+                    again = rescue.attempt_failed(error, own, previous if own else None)
                 except Exception as broken:
                     error = broken
                     continue
                 if again:
-                    level.episode, level.error, self._at = episode, error, index
+                    level.rescue, level.error, self._at = rescue, error, index
                     return True
             self._again = False
             if error is not given:
@@ -174,14 +174,14 @@ class Levels:
                 entry, ticket = level.held.pop()
                 if not isinstance(entry, BlockLimit):
                     entry.passed(ticket, *(result or (NO_VALUE,)))
-            episode = level.episode
+            rescue = level.rescue
             level.forget()  # what its own rules raise is not for itself
-            if episode is None:
+            if rescue is None:
                 continue
             if not result:
-                episode.attempt_succeeded()
-            elif episode.attempt_returned(*result):
-                level.episode, self._at = episode, index
+                rescue.attempt_succeeded()
+            elif rescue.attempt_returned(*result):
+                level.rescue, self._at = rescue, index
                 return
         self._again = False
 
@@ -189,27 +189,27 @@ class Levels:
         """What has to be done before the next attempt: a level that tries again is prepared, a gate is entered."""
         for index in range(self._at, len(self._levels)):
             self._at, level = index, self._levels[index]
-            if level.episode is not None:
+            if level.rescue is not None:
                 if not (yield level):
                     raise level.forget() or Over
             elif level.guard is not None:
-                level.episode = self._begun(level.guard, index)
-            if level.episode is not None:
-                level.born = level.episode.begins()
+                level.rescue = self._begun(level.guard, index)
+            if level.rescue is not None:
+                level.born = level.rescue.begins()
             for part in level.parts:
                 if isinstance(part, BlockLimit):
                     level.held.append((part, self._ends(part.limit)))
                 else:
                     level.held.append((yield part))
 
-    def _begun(self, guard: Guard, index: int) -> Episode:
+    def _begun(self, guard: Guard, index: int) -> Rescue:
         outer = self._deadline()
-        episode = Episode(guard, "block")
-        episode.outer = outer
+        rescue = Rescue(guard, "block")
+        rescue.outer = outer
         for around in self._levels[:index]:
-            if around.guard is not None and around.episode is not None:
-                episode.lies_within(Attempt(around.guard, around.episode.failures + 1, None, None, None))
-        return episode
+            if around.guard is not None and around.rescue is not None:
+                rescue.lies_within(Attempt(around.guard, around.rescue.failures + 1, None, None, None))
+        return rescue
 
     def _ends(self, limit: TimeLimit) -> float:
         now, outer = CLOCK.get().now(), self._deadline()
@@ -220,7 +220,7 @@ class Levels:
     def _cuts(self) -> Iterable[Cut]:
         """Everything that limits the time of the attempt that begins now, outermost first."""
         for index, level in enumerate(self._levels):
-            limit = None if level.episode is None else level.episode.limited()
+            limit = None if level.rescue is None else level.rescue.limited()
             if limit is not None:
                 yield Cut(limit, index, -1)
             for place, (entry, ticket) in enumerate(level.held):
@@ -231,8 +231,8 @@ class Levels:
     def _deadline(self) -> float | None:
         """The earliest instant at which what was entered so far, or anything around the block, must be over."""
         ends = [ticket for level in self._levels for entry, ticket in level.held if isinstance(entry, BlockLimit)]
-        episodes = [level.episode for level in self._levels if level.episode is not None]
-        ends += [episode.attempt_deadline() for episode in episodes if episode.plan.timed]
+        rescues = [level.rescue for level in self._levels if level.rescue is not None]
+        ends += [rescue.attempt_deadline() for rescue in rescues if rescue.plan.timed]
         outer = DEADLINE.get()
         return min(ends if outer is None else [*ends, outer], default=None)
 

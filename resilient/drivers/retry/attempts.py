@@ -11,7 +11,7 @@ from typing import Any
 from resilient.core.run import remaining
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.retry import aio, streams, sync
-from resilient.drivers.retry.rescue import Episode, Guard, is_ours
+from resilient.drivers.retry.rescue import Guard, Rescue, is_ours
 from resilient.drivers.wrapping.compile import POLICY, STARTED
 
 __all__ = ["BLOCK", "Attempt", "attempt_around", "attempt_ended_at", "current_attempt", "handed_on"]
@@ -127,11 +127,11 @@ def _attempt_at(frame: FrameType | None, block: tuple[int, Attempt] | None) -> A
         if code in _HANDLING:
             return None
         if code in _SETTLE:
-            episode, error = _locals(frame, "episode", "error")
-            return _of_episode(episode, error)
+            rescue, error = _locals(frame, "rescue", "error")
+            return _of_rescue(rescue, error)
         if code in _STREAM:
             (passage,) = _locals(frame, "passage")
-            return _of_episode(passage.episode, passage.last_error)
+            return _of_rescue(passage.rescue, passage.last_error)
         if code is _BEGIN:
             (policy,) = _locals(frame, "policy")
             return Attempt(policy, 1, None, None, None)
@@ -155,13 +155,13 @@ def _locals(frame: FrameType, *names: str | None) -> list[Any]:
     return values
 
 
-def _of_episode(episode: Episode, last_error: Exception | None) -> Attempt:
-    return Attempt(episode.guard, episode.failures + 1, last_error, episode.started, episode.attempt_began)
+def _of_rescue(rescue: Rescue, last_error: Exception | None) -> Attempt:
+    return Attempt(rescue.guard, rescue.failures + 1, last_error, rescue.started, rescue.attempt_began)
 
 
 _BEGIN = sync.begin.__code__
 _SETTLE = (sync.settle.__code__, aio.drive.__code__)
 _HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
 _STREAM = (streams.stream.__code__, streams.async_stream.__code__)
-_DRIVERS = (*_SETTLE, *_STREAM, aio.settle.__code__, aio.adopt.__code__)  # the latter two begin the episode
+_DRIVERS = (*_SETTLE, *_STREAM, aio.settle.__code__, aio.adopt.__code__)  # the latter two begin the rescue
 _ATTEMPTS = (_BEGIN, *_SETTLE, *_HANDLING, *_STREAM)

@@ -25,7 +25,7 @@ from resilient.core.events import (
 from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text, remaining
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.retry.single_flight import SharedFlight
+from resilient.drivers.retry.single_flight import SingleFlight
 from resilient.drivers.wrapping.compile import POLICY
 from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.errors import AttemptTimeout
@@ -35,7 +35,7 @@ from resilient.observe.log import INFO, WARNING
 if TYPE_CHECKING:
     from resilient.drivers.retry.attempts import Attempt
 
-__all__ = ["Episode", "Guard", "Recoverer", "called", "enclosing_attempt", "is_ours", "name_of", "outer_cut"]
+__all__ = ["Guard", "Recoverer", "Rescue", "called", "enclosing_attempt", "is_ours", "name_of", "outer_cut"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -47,7 +47,7 @@ class Recoverer(Protocol):
     """What a driver needs of a ``Recovery``."""
 
     @property
-    def flight(self) -> SharedFlight: ...
+    def flight(self) -> SingleFlight: ...
 
     def handler(self, action: Action) -> Callable[[], object] | None: ...
 
@@ -67,7 +67,7 @@ class Guard(Protocol):
     def nested(self) -> bool: ...
 
 
-class Episode(Run):
+class Rescue(Run):
     """The rescue of one call.
 
     Args:
@@ -201,7 +201,7 @@ class Episode(Run):
             return None
         return recovery
 
-    def hold(self, flight: SharedFlight) -> float:
+    def hold(self, flight: SingleFlight) -> float:
         """How long the leader of a recovery must wait before its handler runs, seconds."""
         return flight.hold(self.clock.now()) if SWITCHES.waits else 0.0
 

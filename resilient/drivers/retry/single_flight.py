@@ -11,13 +11,13 @@ from threading import Lock, get_ident
 
 from resilient.core.flight import Flight, Part
 
-__all__ = ["SharedFlight"]
+__all__ = ["SingleFlight"]
 
 # The flights that this context leads: a handler that itself makes guarded calls must not wait for itself.
-_LEADING: ContextVar[tuple[SharedFlight, ...]] = ContextVar("resilient.leading", default=())
+_LEADING: ContextVar[tuple[SingleFlight, ...]] = ContextVar("resilient.leading", default=())
 
 
-class SharedFlight:
+class SingleFlight:
     """One recovery at a time for one resource.
 
     Args:

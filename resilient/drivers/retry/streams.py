@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from resilient.core.run import Limit
 from resilient.drivers.retry import aio, sync
-from resilient.drivers.retry.rescue import Episode, Guard, outer_cut
+from resilient.drivers.retry.rescue import Guard, Rescue, outer_cut
 from resilient.errors import DeadlineExceeded
 
 __all__ = ["Resume", "async_stream", "stream"]
@@ -34,8 +34,8 @@ class Passage:
         "_policy",
         "_resume",
         "_thrown",
-        "episode",
         "last_error",
+        "rescue",
         "source",
     )
 
@@ -47,7 +47,7 @@ class Passage:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> None:
-        self.episode = Episode(policy, call)
+        self.rescue = Rescue(policy, call)
         self.source: Any = None
         self.last_error: Exception | None = None
         self._policy = policy
@@ -77,10 +77,10 @@ class Passage:
         """An item goes out to the consumer."""
         self._last = (item,)
         self.last_error = None
-        if self.episode.failures:
-            started = self.episode.started
-            self.episode.attempt_succeeded()
-            self.episode = Episode(self._policy, self._call, started)
+        if self.rescue.failures:
+            started = self.rescue.started
+            self.rescue.attempt_succeeded()
+            self.rescue = Rescue(self._policy, self._call, started)
 
     def failed(self, failure: Exception, limit: Limit | None = None) -> bool:
         """The source raised: whether it is opened again; if not, the consumer gets the error."""
@@ -88,9 +88,9 @@ class Passage:
             return False
         out_of_time = limit is not None and limit.error is failure and limit.kind is DeadlineExceeded
         if self._last and self._resume is None and not out_of_time:
-            self.episode.refused(failure, NO_RESUME)
+            self.rescue.refused(failure, NO_RESUME)
             return False
-        return self.episode.attempt_failed(failure, limit)
+        return self.rescue.attempt_failed(failure, limit)
 
 
 def stream(
@@ -100,11 +100,11 @@ def stream(
     passage = Passage(policy, call, resume, args, kwargs)
     advance = _opener(passage)
     while True:
-        born = passage.episode.begins()
+        born = passage.rescue.begins()
         try:
             item = advance()
         except StopIteration as stop:
-            passage.episode.attempt_succeeded()
+            passage.rescue.attempt_succeeded()
             return stop.value
         except Exception as error:
             failure = outer_cut(error)
@@ -121,7 +121,7 @@ def stream(
                 advance = _sender(passage, sent)
             continue
         try:
-            if not passage.failed(failure) or not sync.prepare(passage.episode, failure, born):
+            if not passage.failed(failure) or not sync.prepare(passage.rescue, failure, born):
                 passage.last_error = None
                 raise failure
             passage.last_error = failure
@@ -140,11 +140,11 @@ async def async_stream(
     passage = Passage(policy, call, resume, args, kwargs)
     advance = _async_opener(passage)
     while True:
-        born, limit = passage.episode.begins(), passage.episode.limited()
+        born, limit = passage.rescue.begins(), passage.rescue.limited()
         try:
-            item = await (advance() if limit is None else aio.bounded(passage.episode, limit, advance()))
+            item = await (advance() if limit is None else aio.bounded(passage.rescue, limit, advance()))
         except StopAsyncIteration:
-            passage.episode.attempt_succeeded()
+            passage.rescue.attempt_succeeded()
             return
         except Exception as error:
             failure = outer_cut(error)
@@ -161,7 +161,7 @@ async def async_stream(
                 advance = _async_sender(passage, sent)
             continue
         try:
-            if not passage.failed(failure, limit) or not await aio.prepare(passage.episode, failure, born):
+            if not passage.failed(failure, limit) or not await aio.prepare(passage.rescue, failure, born):
                 passage.last_error = None
                 raise failure
             passage.last_error = failure

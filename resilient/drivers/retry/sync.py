@@ -13,7 +13,7 @@ from resilient.core.flight import Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.retry import aio
-from resilient.drivers.retry.rescue import Episode, Guard, Recoverer
+from resilient.drivers.retry.rescue import Guard, Recoverer, Rescue
 from resilient.observe.listeners import Listener
 
 __all__ = ["begin", "of_first", "perform", "prepare", "settle"]
@@ -68,41 +68,41 @@ def settle(
         born: the generation of the resource on which it began.
         listeners: heard beside the policy's own.
     """
-    episode = Episode(policy, call, started, listeners)
-    short, value = episode.short, None
-    made = partial(_in_time, episode, call) if episode.plan.timed else call
+    rescue = Rescue(policy, call, started, listeners)
+    short, value = rescue.short, None
+    made = partial(_in_time, rescue, call) if rescue.plan.timed else call
     try:
-        again = error is None or (short and episode.repeats(error)) or episode.attempt_failed(error)
+        again = error is None or (short and rescue.repeats(error)) or rescue.attempt_failed(error)
         while again:
-            if not episode.idle and not prepare(episode, error, born):
+            if not rescue.idle and not prepare(rescue, error, born):
                 break
             if not short:
-                born = episode.begins()
+                born = rescue.begins()
             try:
                 value = made(*args, **kwargs)
             except Exception as failure:
-                again = (short and episode.repeats(failure)) or episode.attempt_failed(failure)
+                again = (short and rescue.repeats(failure)) or rescue.attempt_failed(failure)
                 error = failure
             else:
                 if value.__class__ is CoroutineType:
-                    return aio.go_on(episode, call, value, args, kwargs, born)
+                    return aio.go_on(rescue, call, value, args, kwargs, born)
                 error = None
-                again = not short and episode.attempt_returned(value)
+                again = not short and rescue.attempt_returned(value)
         if error is None:
             return value
         raise error
     finally:
-        del error, episode, made, listeners  # likewise; who listens may keep errors
+        del error, rescue, made, listeners  # likewise; who listens may keep errors
 
 
-def _in_time(episode: Episode, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _in_time(rescue: Rescue, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """One attempt, which can read when it must be over."""
-    token = DEADLINE.set(episode.attempt_deadline())
+    token = DEADLINE.set(rescue.attempt_deadline())
     try:
         return call(*args, **kwargs)
     finally:
         DEADLINE.reset(token)
-        del episode  # its listeners may keep errors
+        del rescue  # its listeners may keep errors
 
 
 def of_first(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,16 +124,16 @@ def of_first(step: Callable[..., Any]) -> Callable[..., Any]:
     return bound
 
 
-def prepare(episode: Episode, error: Exception | None, born: int) -> bool:
+def prepare(rescue: Rescue, error: Exception | None, born: int) -> bool:
     """Waits and recovers before the next attempt; False if that took until it was too late."""
-    episode.clock.sleep(episode.wait)
-    recovery = episode.recovers()
+    rescue.clock.sleep(rescue.wait)
+    recovery = rescue.recovers()
     if recovery is None:
         return True
-    return _recover(episode, recovery, error, born) and not episode.too_late(error)
+    return _recover(rescue, recovery, error, born) and not rescue.too_late(error)
 
 
-def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, born: int) -> bool:
+def _recover(rescue: Rescue, recovery: Recoverer, error: Exception | None, born: int) -> bool:
     flight = recovery.flight
     while True:
         over = Event()
@@ -141,37 +141,37 @@ def _recover(episode: Episode, recovery: Recoverer, error: Exception | None, bor
         if part is Part.SKIP:
             return True
         if part is Part.LEAD:
-            return _lead(episode, recovery, error)
+            return _lead(rescue, recovery, error)
         try:
-            over.wait(episode.time_left())
+            over.wait(rescue.time_left())
         finally:
             flight.leave(over.set)
-        if episode.too_late(error):
+        if rescue.too_late(error):
             return False
 
 
-def _lead(episode: Episode, recovery: Recoverer, error: Exception | None) -> bool:
+def _lead(rescue: Rescue, recovery: Recoverer, error: Exception | None) -> bool:
     flight, ended_at = recovery.flight, None
     unmark = flight.lead()
     try:
-        hold = episode.hold(flight)
+        hold = rescue.hold(flight)
         if hold:
-            if episode.too_late(error, ahead=hold):
+            if rescue.too_late(error, ahead=hold):
                 return False
-            episode.clock.sleep(hold)
-        perform(episode, recovery)
-        ended_at = episode.clock.now()
+            rescue.clock.sleep(hold)
+        perform(rescue, recovery)
+        ended_at = rescue.clock.now()
     finally:
         unmark()
         flight.finish(ended_at)
     return True
 
 
-def perform(episode: Episode, recovery: Recoverer) -> None:
+def perform(rescue: Rescue, recovery: Recoverer) -> None:
     """Runs the handler of the verdict's action; what it raises is an event."""
-    handler = recovery.handler(episode.verdict.action)
+    handler = recovery.handler(rescue.verdict.action)
     assert handler is not None  # recovers() has looked
-    episode.recovering()
+    rescue.recovering()
     try:
         pending = handler()
         if isawaitable(pending):
@@ -182,6 +182,6 @@ def perform(episode: Episode, recovery: Recoverer) -> None:
                 "or make the call async"
             )
     except Exception as failure:
-        episode.recovery_failed(failure)
+        rescue.recovery_failed(failure)
     else:
-        episode.recovered()
+        rescue.recovered()

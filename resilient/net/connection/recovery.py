@@ -8,7 +8,7 @@ from threading import Lock
 from resilient.core.flight import Part
 from resilient.drivers.clock import Clock
 from resilient.drivers.loops.waiters import Wakeable
-from resilient.drivers.retry.single_flight import SharedFlight
+from resilient.drivers.retry.single_flight import SingleFlight
 from resilient.net.connection.job import Task
 
 __all__ = ["RecoveryPart"]
@@ -30,7 +30,7 @@ class RecoveryPart:
         task: what runs the job.
     """
 
-    def __init__(self, flight: SharedFlight, clock: Clock, ends_at: float) -> None:
+    def __init__(self, flight: SingleFlight, clock: Clock, ends_at: float) -> None:
         self.left = False
         self.task: Task | None = None
         self._flight = flight

@@ -10,7 +10,7 @@ import pytest
 from resilient import Action, AttemptTimeout, Classifier, Recovery, Retry, Rule, backoff, events
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.retry.attempts import Attempt
-from resilient.drivers.retry.rescue import MOST_NOTES, Episode, called, enclosing_attempt, is_ours, name_of, outer_cut
+from resilient.drivers.retry.rescue import MOST_NOTES, Rescue, called, enclosing_attempt, is_ours, name_of, outer_cut
 from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.testing import FakeClock, Script, fast_retries, no_retries
 
@@ -141,7 +141,7 @@ def test_a_hook_that_raises_ends_the_call_with_both_errors() -> None:
     """The hook's error, caused by the one it was asked about."""
     error = OSError("first")
     with pytest.raises(AttributeError) as caught:
-        Episode(Retry(on=lambda error: error.nothing), "call").attempt_failed(error)
+        Rescue(Retry(on=lambda error: error.nothing), "call").attempt_failed(error)
     assert error is caught.value.__cause__
 
 
@@ -159,7 +159,7 @@ def test_a_refusal_is_told_and_noted() -> None:
     """What the driver itself knows to be hopeless ends like any other call."""
     heard: list[events.Event] = []
     error = OSError("gone")
-    Episode(Retry(on=OSError, listeners=(heard.append,)), "call").refused(error, "items were delivered")
+    Rescue(Retry(on=OSError, listeners=(heard.append,)), "call").refused(error, "items were delivered")
     assert ["GaveUp"] == [type(event).__name__ for event in heard]
     assert "items were delivered" in error.__notes__[0]
 
@@ -167,12 +167,12 @@ def test_a_refusal_is_told_and_noted() -> None:
 def test_an_attempt_cut_off_by_the_timeout_is_caused_by_the_one_before() -> None:
     """The policy's error names the call's own."""
     with FakeClock() as clock:
-        episode, previous = Episode(Retry(on=OSError, timeout=5), "call"), OSError("first")
-        limit = episode.limited()
+        rescue, previous = Rescue(Retry(on=OSError, timeout=5), "call"), OSError("first")
+        limit = rescue.limited()
         assert limit is not None
         clock.advance(5)
         error = limit.passed()
-        assert not episode.attempt_failed(error, limit, previous)
+        assert not rescue.attempt_failed(error, limit, previous)
     assert previous is error.__cause__
 
 
@@ -228,16 +228,16 @@ def test_only_leading_frames_of_ours_are_cut() -> None:
 def test_an_attempt_with_its_own_limit_knows_when_it_began() -> None:
     """Each attempt's time counts from its own beginning."""
     with FakeClock() as clock:
-        episode = Episode(Retry(on=OSError, attempt_timeout=5), "call")
+        rescue = Rescue(Retry(on=OSError, attempt_timeout=5), "call")
         clock.advance(3)
-        assert (0, 3.0) == (episode.begins(), episode.began)
+        assert (0, 3.0) == (rescue.begins(), rescue.began)
 
 
 def test_a_deadline_around_is_never_outlived() -> None:
     """Neither by the call nor by an attempt of it."""
     with FakeClock() as clock:
         DEADLINE.set(7.0)
-        timed = Episode(Retry(on=OSError, timeout=10, attempt_timeout=5), "call")
+        timed = Rescue(Retry(on=OSError, timeout=10, attempt_timeout=5), "call")
         assert (7.0, 5.0, 7.0) == (timed.deadline, timed.attempt_deadline(), timed.time_left())
         clock.advance(4)
         timed.begins()
@@ -245,10 +245,10 @@ def test_a_deadline_around_is_never_outlived() -> None:
         clock.advance(9)
         assert 0.0 == timed.time_left()
         assert timed.too_late(OSError())
-        untimed = Episode(Retry(on=OSError), "call")
+        untimed = Rescue(Retry(on=OSError), "call")
         assert (7.0, False, None) == (untimed.deadline, untimed.short, untimed.limited())
         DEADLINE.set(None)
-        assert Episode(Retry(on=OSError), "call").time_left() is None
+        assert Rescue(Retry(on=OSError), "call").time_left() is None
 
 
 def test_a_call_gives_up_where_the_deadline_around_comes_first() -> None:
@@ -265,10 +265,10 @@ def test_a_retry_within_an_attempt_the_stack_does_not_show() -> None:
     """It is told of it, notes it, and makes one attempt if it should."""
     around = Attempt(Retry(on=OSError, name="outer"), 2, None, None, None)
     for nested, attempts, text in ((True, 5, ""), (False, 1, "nested=False, ")):
-        episode, error = Episode(Retry(on=OSError, nested=nested), "call"), KeyError("k")
-        episode.lies_within(around)
-        assert attempts == episode.attempts
-        episode.attempt_failed(error)
+        rescue, error = Rescue(Retry(on=OSError, nested=nested), "call"), KeyError("k")
+        rescue.lies_within(around)
+        assert attempts == rescue.attempts
+        rescue.attempt_failed(error)
         assert f"classified as FAIL ({text}within attempt 2 of outer)" in error.__notes__[0]
 
 
@@ -285,10 +285,10 @@ def test_an_attempt_timeout_of_a_layer_is_decided_once() -> None:
     """A Retry further out takes it for any other error."""
     error = AttemptTimeout(5)
     error.of_layer = True
-    episode = Episode(Retry(on=KeyError, attempts=2), "call")
-    assert [True, False] == [episode.attempt_failed(error), episode.attempt_failed(error)]
+    rescue = Rescue(Retry(on=KeyError, attempts=2), "call")
+    assert [True, False] == [rescue.attempt_failed(error), rescue.attempt_failed(error)]
     assert not error.of_layer
-    assert not Episode(Retry(on=KeyError), "call").attempt_failed(error)
+    assert not Rescue(Retry(on=KeyError), "call").attempt_failed(error)
 
 
 def test_a_recovery_is_throttled() -> None:
@@ -311,23 +311,23 @@ def test_a_recovery_is_throttled() -> None:
 def test_whoever_is_told_of_a_success_also_hears_of_the_first(join: bool) -> None:
     """Only a late one is an event."""
     heard: list[events.Event] = []
-    episode = Episode(Retry(on=OSError, listeners=(heard.append,)), "call")
+    rescue = Rescue(Retry(on=OSError, listeners=(heard.append,)), "call")
     if join:
-        episode.attempt_failed(OSError())
-    episode.attempt_succeeded()
+        rescue.attempt_failed(OSError())
+    rescue.attempt_succeeded()
     assert join is any(isinstance(event, events.Succeeded) for event in heard)
 
 
-def test_a_short_episode_learns_plain_errors() -> None:
+def test_a_short_rescue_learns_plain_errors() -> None:
     """Only where nobody listens and nothing limits it."""
     logging.disable(logging.CRITICAL)
     try:
         policy = Retry(on=OSError, backoff=backoff.constant(0))
-        episode = Episode(policy, "call")
-        assert episode.short
-        assert not episode.repeats(BrokenPipeError())
-        assert episode.attempt_failed(BrokenPipeError())
-        assert episode.repeats(BrokenPipeError())
+        rescue = Rescue(policy, "call")
+        assert rescue.short
+        assert not rescue.repeats(BrokenPipeError())
+        assert rescue.attempt_failed(BrokenPipeError())
+        assert rescue.repeats(BrokenPipeError())
     finally:
         logging.disable(logging.NOTSET)
 
@@ -350,7 +350,7 @@ def test_our_frames_are_known_by_their_globals() -> None:
     assert [True, True, True, False, False] == [
         is_ours(namespace)
         for namespace in (
-            Episode.__init__.__globals__,
+            Rescue.__init__.__globals__,
             {"__name__": "resilient.policies.retry"},
             ours.__globals__,
             {"__name__": "resilient.testing"},
@@ -385,21 +385,21 @@ def test_where_nobody_listens_nothing_is_told() -> None:
         logging.disable(logging.NOTSET)
 
 
-def test_a_call_that_begins_with_its_episode_is_told_to_the_budget() -> None:
+def test_a_call_that_begins_with_its_rescue_is_told_to_the_budget() -> None:
     """One that began before told it then."""
     budget = Budget()
     policy = Retry(on=OSError, budget=budget)
-    Episode(policy, "call")
-    Episode(policy, "call", 3.0)
+    Rescue(policy, "call")
+    Rescue(policy, "call", 3.0)
     assert 1 == budget.calls
 
 
-def test_an_episode_within_another_makes_one_attempt_if_it_should() -> None:
+def test_a_rescue_within_another_makes_one_attempt_if_it_should() -> None:
     """As the stack shows it."""
     inner = Retry(on=OSError, nested=False)
     assert (1, 5) == (
-        Retry(on=OSError).call(lambda: Episode(inner, "call").attempts),
-        Episode(inner, "call").attempts,
+        Retry(on=OSError).call(lambda: Rescue(inner, "call").attempts),
+        Rescue(inner, "call").attempts,
     )
 
 
@@ -415,9 +415,9 @@ def test_what_a_call_calls() -> None:
 
 def test_a_result_rejected_to_the_end_carries_no_note() -> None:
     """There is no error to carry it; an error that carries enough of them takes no more."""
-    rejecting = Episode(Retry(on=Classifier(Rule.result(lambda value: True)), attempts=1), "call")
+    rejecting = Rescue(Retry(on=Classifier(Rule.result(lambda value: True)), attempts=1), "call")
     assert not rejecting.attempt_returned(7)
     error = OSError()
     for _ in range(2 * MOST_NOTES):
-        Episode(Retry(on=OSError, attempts=1), "call").attempt_failed(error)
+        Rescue(Retry(on=OSError, attempts=1), "call").attempt_failed(error)
     assert MOST_NOTES == len(error.__notes__)
