@@ -19,7 +19,7 @@ from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.drivers.loops.current import Cutoff, current_backend
 from resilient.drivers.retry import aio, sync
 from resilient.drivers.retry.attempts import BLOCK, Attempt
-from resilient.drivers.retry.rescue import Guard
+from resilient.drivers.retry.guard import Guard
 
 __all__ = ["AsyncAttempts", "AttemptBlock", "Attempts"]
 

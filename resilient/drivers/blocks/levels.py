@@ -15,7 +15,8 @@ from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Entry, Gate
 from resilient.drivers.gates.timeout import TimeLimit
 from resilient.drivers.retry.attempts import Attempt
-from resilient.drivers.retry.rescue import Guard, Rescue
+from resilient.drivers.retry.guard import Guard
+from resilient.drivers.retry.rescue import Rescue
 
 __all__ = ["BlockGate", "BlockLimit", "BlockRetry", "Cut", "Level", "Levels", "Over", "Part"]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
+from types import FrameType
 from typing import Any
 
 from resilient.core.flight import Part
 from resilient.core.run import Limit
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.loops.current import current_backend, pause
-from resilient.drivers.retry.rescue import Guard, Recoverer, Rescue
+from resilient.drivers.retry.attempts import Attempt, Place, no_attempt, register
+from resilient.drivers.retry.guard import Guard, Recoverer
+from resilient.drivers.retry.rescue import Rescue
+from resilient.drivers.stack import locals_of
 from resilient.observe.listeners import Listener
 
 __all__ = ["adopt", "bounded", "drive", "go_on", "perform", "prepare", "settle"]
@@ -44,6 +48,10 @@ async def adopt(
 ) -> Any:
     """A guarded call of something that looked blocking and then returned a coroutine."""
     return await drive(Rescue(policy, call, started), call, None, args, kwargs, born, coroutine)
+
+
+register(settle.__code__, Place.DRIVER, None)
+register(adopt.__code__, Place.DRIVER, None)
 
 
 async def go_on(
@@ -90,6 +98,14 @@ async def drive(
         raise error
     finally:
         del error, rescue, limit  # a frame that holds the error it raised is a cycle; so is what refers to it
+
+
+def _read_drive(frame: FrameType) -> Attempt:
+    rescue, error = locals_of(frame, "rescue", "error")
+    return rescue.attempt(error)  # type: ignore[no-any-return]  # a frame's locals are of any type
+
+
+register(drive.__code__, Place.DRIVER, _read_drive)
 
 
 async def bounded(rescue: Rescue, limit: Limit, attempt: Awaitable[Any]) -> Any:
@@ -166,3 +182,6 @@ async def perform(rescue: Rescue, recovery: Recoverer) -> None:
         rescue.recovery_failed(failure)
     else:
         rescue.recovered()
+
+
+register(perform.__code__, Place.BETWEEN, no_attempt)

@@ -1,20 +1,26 @@
-"""Attempts as users see them: the one that is running now, found on the stack."""
+"""Attempts as users see them: the one that is running now, found on the stack.
+
+The drivers register what their frames say, each beside the code whose locals it reads: nothing here knows any of them.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from types import FrameType
-from typing import Any
+from enum import Enum, auto
+from types import CodeType, FrameType
+from typing import Any, NamedTuple, TypeAlias
 
 from resilient.core.run import remaining
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.retry import aio, streams, sync
-from resilient.drivers.retry.rescue import Guard, Rescue, is_ours
-from resilient.drivers.wrapping.compile import POLICY, STARTED
+from resilient.drivers.retry.guard import Guard
+from resilient.drivers.wrapping.compile import POLICY, started_in
 
-__all__ = ["BLOCK", "Attempt", "attempt_around", "attempt_ended_at", "current_attempt", "handed_on"]
+__all__ = [
+    "BLOCK", "Attempt", "Place", "Reader", "attempt_around", "attempt_ended_at", "current_attempt", "handed_on",
+    "is_ours", "no_attempt", "register",
+]  # fmt: skip
 
 
 class Attempt:
@@ -65,6 +71,45 @@ class Attempt:
 BLOCK: ContextVar[tuple[int, Attempt] | None] = ContextVar("resilient.block", default=None)
 
 
+Reader: TypeAlias = Callable[[FrameType], Attempt | None]
+"""What a frame says of the attempt under way: None if it runs between two attempts."""
+
+
+class Place(Enum):
+    """What the code of a frame does for the call that it guards."""
+
+    WRAPPER = auto()  # makes the first attempt itself
+    DRIVER = auto()  # drives the rescue, or begins it
+    BETWEEN = auto()  # acts between two attempts
+
+
+class _Known(NamedTuple):
+    """What is registered for a code object, which is kept so that its id stays its own."""
+
+    code: CodeType | None
+    place: Place | None
+    read: Reader | None
+
+
+_UNKNOWN = _Known(None, None, None)
+_KNOWN: dict[int, _Known] = {}  # by the id of the code object, whose hash is that of all its instructions
+
+
+def register(code: CodeType, place: Place, read: Reader | None) -> None:
+    """Makes frames of a driver's function known.
+
+    Args:
+        code: the function's.
+        place: what it does.
+        read: finds the attempt in the function's locals; None if a frame further in or out shows it.
+    """
+    _KNOWN[id(code)] = _Known(code, place, read)
+
+
+def no_attempt(frame: FrameType) -> None:
+    """The reader of what runs between two attempts."""
+
+
 def current_attempt() -> Attempt | None:
     """The attempt that runs now, or None outside any guarded call.
 
@@ -81,11 +126,12 @@ def attempt_around(policy: Guard) -> Attempt | None:
     frame: FrameType | None = sys._getframe(1)
     driven = wrapped = False  # whether the call's own driver, and its own wrapper, have been passed
     while frame is not None:
-        if not driven and frame.f_code in _DRIVERS:
+        known = _KNOWN.get(id(frame.f_code), _UNKNOWN)
+        if not driven and known.place is Place.DRIVER:
             driven = True
-        elif not wrapped and (frame.f_code is _BEGIN or frame.f_globals.get(POLICY) is policy):
+        elif not wrapped and (known.place is Place.WRAPPER or frame.f_globals.get(POLICY) is policy):
             wrapped = True
-        elif not is_ours(frame.f_globals) or frame.f_code in _ATTEMPTS or POLICY in frame.f_globals:
+        elif known.read is not None or POLICY in frame.f_globals or not is_ours(frame.f_globals):
             break
         frame = frame.f_back
     return _attempt_at(frame, BLOCK.get())
@@ -119,49 +165,23 @@ def attempt_ended_at(deadline: float) -> float | None:
     return limit if abs(attempt._began + limit - deadline) < 1e-6 else None
 
 
+def is_ours(namespace: dict[str, Any]) -> bool:
+    """Whether a frame with these globals belongs to a driver, a policy or a wrapper."""
+    return POLICY in namespace or namespace.get("__name__", "").startswith(
+        ("resilient.drivers.", "resilient.policies.")
+    )
+
+
 def _attempt_at(frame: FrameType | None, block: tuple[int, Attempt] | None) -> Attempt | None:
     while frame is not None:
         if block is not None and id(frame) == block[0]:
             return block[1]
-        code = frame.f_code
-        if code in _HANDLING:
-            return None
-        if code in _SETTLE:
-            rescue, error = _locals(frame, "rescue", "error")
-            return _of_rescue(rescue, error)
-        if code in _STREAM:
-            (passage,) = _locals(frame, "passage")
-            return _of_rescue(passage.rescue, passage.last_error)
-        if code is _BEGIN:
-            (policy,) = _locals(frame, "policy")
-            return Attempt(policy, 1, None, None, None)
+        read = _KNOWN.get(id(frame.f_code), _UNKNOWN).read
+        if read is not None:
+            return read(frame)
         policy = frame.f_globals.get(POLICY)
         if policy is not None:
-            (started,) = _locals(frame, frame.f_globals[STARTED])
+            started = started_in(frame)
             return Attempt(policy, 1, None, started, started)
         frame = frame.f_back
     return None if block is None else block[1]
-
-
-# Before 3.13 a frame's locals are a copy, which the frame would keep, with the errors in it.
-_let_go: Callable[[Any], None] = dict.clear if sys.version_info < (3, 13) else lambda found: None
-
-
-def _locals(frame: FrameType, *names: str | None) -> list[Any]:
-    """Some locals of a frame that is running."""
-    found = frame.f_locals
-    values = [found.get(name) for name in names if name is not None] or [None]
-    _let_go(found)
-    return values
-
-
-def _of_rescue(rescue: Rescue, last_error: Exception | None) -> Attempt:
-    return Attempt(rescue.guard, rescue.failures + 1, last_error, rescue.started, rescue.attempt_began)
-
-
-_BEGIN = sync.begin.__code__
-_SETTLE = (sync.settle.__code__, aio.drive.__code__)
-_HANDLING = (sync.perform.__code__, aio.perform.__code__)  # between attempts, none runs
-_STREAM = (streams.stream.__code__, streams.async_stream.__code__)
-_DRIVERS = (*_SETTLE, *_STREAM, aio.settle.__code__, aio.adopt.__code__)  # the latter two begin the rescue
-_ATTEMPTS = (_BEGIN, *_SETTLE, *_HANDLING, *_STREAM)

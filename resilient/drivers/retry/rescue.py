@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from resilient.core.action import Action
 from resilient.core.events import (
     AttemptFailed,
     Event,
@@ -22,49 +21,23 @@ from resilient.core.events import (
     Waiting,
     described,
 )
-from resilient.core.run import RECOVERIES, Limit, Plan, Run, Stop, gave_up_text, remaining
+from resilient.core.run import RECOVERIES, Limit, Run, Stop, gave_up_text, remaining
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.retry.attempts import Attempt, attempt_around, is_ours
+from resilient.drivers.retry.guard import Guard, Recoverer
 from resilient.drivers.retry.single_flight import SingleFlight
-from resilient.drivers.wrapping.compile import POLICY
 from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.errors import AttemptTimeout
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO, WARNING
 
-if TYPE_CHECKING:
-    from resilient.drivers.retry.attempts import Attempt
-
-__all__ = ["Guard", "Recoverer", "Rescue", "called", "enclosing_attempt", "is_ours", "name_of", "outer_cut"]
+__all__ = ["Rescue", "called", "name_of", "outer_cut"]
 
 E = TypeVar("E", bound=BaseException)
 
 
 MOST_NOTES = 16  # on one error: an object that is raised again and again must not grow for ever
-
-
-class Recoverer(Protocol):
-    """What a driver needs of a ``Recovery``."""
-
-    @property
-    def flight(self) -> SingleFlight: ...
-
-    def handler(self, action: Action) -> Callable[[], object] | None: ...
-
-
-class Guard(Protocol):
-    """What a driver needs of a policy."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def plan(self) -> Plan: ...
-    @property
-    def recovery(self) -> Recoverer | None: ...
-    @property
-    def listeners(self) -> tuple[Listener, ...]: ...
-    @property
-    def nested(self) -> bool: ...
 
 
 class Rescue(Run):
@@ -101,7 +74,7 @@ class Rescue(Run):
         self._hearers = heard = hearers(own)
         self.outer = outer = DEADLINE.get()
         self.short = plan.at_once and not heard and guard.recovery is None and clock is SYSTEM and outer is None
-        if not guard.nested and enclosing_attempt(guard) is not None:
+        if not guard.nested and attempt_around(guard) is not None:
             self.attempts = 1
         if started is None and plan.budget is not None:
             plan.budget.called(self.started)
@@ -115,6 +88,14 @@ class Rescue(Run):
     def attempt_began(self) -> float:
         """When the attempt under way began; without a limit of its own, when the call did."""
         return self.started if self.began is None else self.began
+
+    def attempt(self, last_error: Exception | None) -> Attempt:
+        """The attempt under way, as its own code sees it.
+
+        Args:
+            last_error: what the attempt before raised; None if it was none, or rejected.
+        """
+        return Attempt(self.guard, self.failures + 1, last_error, self.started, self.attempt_began)
 
     def lies_within(self, attempt: Attempt) -> None:
         """The call runs within an attempt of another policy, which the stack does not show."""
@@ -265,7 +246,7 @@ class Rescue(Run):
 
     def _nested_text(self) -> str:
         """Retries within retries multiply: whoever reads why a call gave up should know."""
-        around = self.within or enclosing_attempt(self.guard)
+        around = self.within or attempt_around(self.guard)
         if around is None:
             return ""
         only = "" if self.guard.nested else "nested=False, "
@@ -278,13 +259,6 @@ class Rescue(Run):
         tell(event, self._hearers)
 
 
-def enclosing_attempt(guard: Guard) -> Attempt | None:
-    """The attempt of another policy's call within which this one's runs, or None."""
-    from resilient.drivers.retry.attempts import attempt_around  # which needs this module
-
-    return attempt_around(guard)
-
-
 def outer_cut(error: E) -> E:
     """The error without the traceback entries of the driver and the wrapper around the call.
 
@@ -294,13 +268,6 @@ def outer_cut(error: E) -> E:
     while traceback is not None and is_ours(traceback.tb_frame.f_globals):
         traceback = traceback.tb_next
     return error.with_traceback(traceback)
-
-
-def is_ours(namespace: dict[str, Any]) -> bool:
-    """Whether a frame with these globals belongs to a driver, a policy or a wrapper."""
-    return POLICY in namespace or namespace.get("__name__", "").startswith(
-        ("resilient.drivers.", "resilient.policies.")
-    )
 
 
 def called(call: Callable[..., Any], args: Sequence[Any]) -> Any:

@@ -8,11 +8,15 @@ far are forgotten: a stream that runs for weeks may fail once a day.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from types import FrameType
 from typing import Any, TypeAlias
 
 from resilient.core.run import Limit
 from resilient.drivers.retry import aio, sync
-from resilient.drivers.retry.rescue import Guard, Rescue, outer_cut
+from resilient.drivers.retry.attempts import Attempt, Place, register
+from resilient.drivers.retry.guard import Guard
+from resilient.drivers.retry.rescue import Rescue, outer_cut
+from resilient.drivers.stack import locals_of
 from resilient.errors import DeadlineExceeded
 
 __all__ = ["Resume", "async_stream", "stream"]
@@ -169,6 +173,15 @@ async def async_stream(
             limit = None
             del failure  # a frame that holds the error it raised is a cycle, and so is the limit that made it
         advance = _async_opener(passage)
+
+
+def _read_stream(frame: FrameType) -> Attempt:
+    (passage,) = locals_of(frame, "passage")
+    return passage.rescue.attempt(passage.last_error)  # type: ignore[no-any-return]  # a frame's locals are of any type
+
+
+register(stream.__code__, Place.DRIVER, _read_stream)
+register(async_stream.__code__, Place.DRIVER, _read_stream)
 
 
 def _opener(passage: Passage) -> Callable[[], Any]:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from threading import Event
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import Any
 
 from resilient.core.flight import Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.retry import aio
-from resilient.drivers.retry.rescue import Guard, Recoverer, Rescue
+from resilient.drivers.retry.attempts import Attempt, Place, no_attempt, register
+from resilient.drivers.retry.guard import Guard, Recoverer
+from resilient.drivers.retry.rescue import Rescue
+from resilient.drivers.stack import locals_of
 from resilient.observe.listeners import Listener
 
 __all__ = ["begin", "of_first", "perform", "prepare", "settle"]
@@ -42,6 +45,14 @@ def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: 
         return settle(policy, call, error, args, kwargs, started, born)
     finally:
         del error  # a frame that holds the error it raised is a cycle
+
+
+def _read_begin(frame: FrameType) -> Attempt:
+    (policy,) = locals_of(frame, "policy")
+    return Attempt(policy, 1, None, None, None)
+
+
+register(begin.__code__, Place.WRAPPER, _read_begin)
 
 
 def settle(
@@ -93,6 +104,14 @@ def settle(
         raise error
     finally:
         del error, rescue, made, listeners  # likewise; who listens may keep errors
+
+
+def _read_settle(frame: FrameType) -> Attempt:
+    rescue, error = locals_of(frame, "rescue", "error")
+    return rescue.attempt(error)  # type: ignore[no-any-return]  # a frame's locals are of any type
+
+
+register(settle.__code__, Place.DRIVER, _read_settle)
 
 
 def _in_time(rescue: Rescue, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -185,3 +204,6 @@ def perform(rescue: Rescue, recovery: Recoverer) -> None:
         rescue.recovery_failed(failure)
     else:
         rescue.recovered()
+
+
+register(perform.__code__, Place.BETWEEN, no_attempt)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
-__all__ = ["POLICY", "STARTED", "compiled"]
+from resilient.drivers.stack import locals_of
+
+__all__ = ["POLICY", "compiled", "started_in"]
 
 # A wrapper's globals, which its frames show, hold under these names, besides what its text refers to:
 POLICY = "resilient policy"  # what guards the call; no identifier, so that it collides with no name
@@ -58,6 +60,15 @@ def compiled(
     made: dict[str, Any] = {}
     exec(_code(text, _name(call)), namespace, made)
     return _disguised(made["wrapper"], call)
+
+
+def started_in(frame: FrameType) -> float | None:
+    """When the call began whose wrapper runs in this frame, monotonic seconds; None if it does not note that."""
+    name = frame.f_globals[STARTED]
+    if name is None:
+        return None
+    (started,) = locals_of(frame, name)
+    return started  # type: ignore[no-any-return]  # as the wrapper's text notes it
 
 
 def _disguised(wrapper: FunctionType, call: Callable[..., Any]) -> Callable[..., Any]:

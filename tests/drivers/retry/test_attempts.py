@@ -25,7 +25,16 @@ from resilient import (
     backoff,
     current_attempt,
 )
-from resilient.drivers.retry.attempts import attempt_ended_at, handed_on
+from resilient.drivers.retry.attempts import (
+    Attempt,
+    Place,
+    attempt_around,
+    attempt_ended_at,
+    handed_on,
+    is_ours,
+    no_attempt,
+    register,
+)  # fmt: skip
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
@@ -499,3 +508,42 @@ def test_handing_on_leaves_no_garbage() -> None:
         assert [None] * 3 == [error() for error in errors]
     finally:
         gc.enable()
+
+
+def test_the_stack_shows_the_attempt_around() -> None:
+    """A call that runs in none is within none."""
+    outer = Retry(on=OSError, name="outer")
+    found = outer.call(lambda: attempt_around(Retry(on=OSError)))
+    assert found is not None
+    assert (1, "outer") == (found.number, found.name)
+    assert attempt_around(outer) is None
+
+
+def test_our_frames_are_known_by_their_globals() -> None:
+    """Drivers, policies and wrappers are ours; what the user wrote is not."""
+    ours = Retry(on=OSError)(seen)
+    assert [True, True, True, False, False] == [
+        is_ours(namespace)
+        for namespace in (
+            Attempt.__init__.__globals__,
+            {"__name__": "resilient.policies.retry"},
+            ours.__globals__,
+            {"__name__": "resilient.testing"},
+            {},
+        )
+    ]
+
+
+def test_a_registered_reader_says_which_attempt_a_frame_makes() -> None:
+    """Whoever registers a function's code knows its locals; nobody else does."""
+    made = Attempt(policy, 7, None, None, None)
+
+    def drive() -> object:
+        return current_attempt()
+
+    def pause_between() -> object:
+        return current_attempt()
+
+    register(drive.__code__, Place.DRIVER, lambda frame: made)
+    register(pause_between.__code__, Place.BETWEEN, no_attempt)
+    assert [made, None] == [policy.call(drive), policy.call(pause_between)]

@@ -10,7 +10,7 @@ import pytest
 from resilient import Action, AttemptTimeout, Classifier, Recovery, Retry, Rule, backoff, events
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.retry.attempts import Attempt
-from resilient.drivers.retry.rescue import MOST_NOTES, Rescue, called, enclosing_attempt, is_ours, name_of, outer_cut
+from resilient.drivers.retry.rescue import MOST_NOTES, Rescue, called, name_of, outer_cut
 from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.testing import FakeClock, Script, fast_retries, no_retries
 
@@ -272,15 +272,6 @@ def test_a_retry_within_an_attempt_the_stack_does_not_show() -> None:
         assert f"classified as FAIL ({text}within attempt 2 of outer)" in error.__notes__[0]
 
 
-def test_the_stack_shows_the_attempt_around() -> None:
-    """None outside of any."""
-    policy = Retry(on=OSError, name="outer")
-    found = policy.call(lambda: enclosing_attempt(Retry(on=OSError)))
-    assert found is not None
-    assert (1, "outer") == (found.number, found.name)
-    assert enclosing_attempt(policy) is None
-
-
 def test_an_attempt_timeout_of_a_layer_is_decided_once() -> None:
     """A Retry further out takes it for any other error."""
     error = AttemptTimeout(5)
@@ -342,21 +333,6 @@ def test_a_call_of_its_first_argument_goes_by_that_ones_name() -> None:
     assert ("heard_by", "test_a_call_of_its_first_argument_goes_by_that_ones_name.<locals>.invoke") == (
         name_of(functools.partial(invoke, heard_by)), name_of(invoke)
     )  # fmt: skip
-
-
-def test_our_frames_are_known_by_their_globals() -> None:
-    """Drivers, policies and wrappers; not the user's."""
-    ours = Retry(on=OSError)(heard_by)
-    assert [True, True, True, False, False] == [
-        is_ours(namespace)
-        for namespace in (
-            Rescue.__init__.__globals__,
-            {"__name__": "resilient.policies.retry"},
-            ours.__globals__,
-            {"__name__": "resilient.testing"},
-            {},
-        )
-    ]
 
 
 def test_no_frame_of_ours_is_left_on_an_error() -> None:

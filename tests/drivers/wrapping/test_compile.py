@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient import retry
+from resilient.drivers.wrapping.compile import started_in
 from resilient.testing import FakeClock
 
 SENTINEL = object()
@@ -170,3 +172,10 @@ def test_tracebacks_show_the_function_by_name() -> None:
     except ValueError as error:
         names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     assert ["test_tracebacks_show_the_function_by_name", "outer", "settle", "outer", "inner"] == names
+
+
+@pytest.mark.parametrize(("policy", "started"), [(guard, None), (guard.with_(timeout=9), 3.0)])
+def test_a_wrapper_shows_when_its_call_began(policy: Any, started: float | None) -> None:
+    """Its frame holds the instant, whatever the local is called; None where nobody needs it."""
+    with FakeClock(start=3):
+        assert started == policy(lambda: started_in(sys._getframe(1)))()
