@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from inspect import isawaitable
 from types import FrameType
 from typing import Any
 
-from resilient.core.flight import Part
 from resilient.core.run import Limit
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.steps import play_async
 from resilient.drivers.retry.attempts import Attempt, Place, no_attempt, register
 from resilient.drivers.retry.guard import Guard, Recoverer
+from resilient.drivers.retry.recovery import RescueParticipant, recover
 from resilient.drivers.retry.rescue import Rescue
 from resilient.drivers.stack import locals_of
 from resilient.observe.listeners import Listener
 
-__all__ = ["adopt", "bounded", "drive", "go_on", "perform", "prepare", "settle"]
+__all__ = ["adopt", "bounded", "drive", "go_on", "prepare", "settle"]
 
 
 async def settle(
@@ -138,50 +138,8 @@ async def prepare(rescue: Rescue, error: Exception | None, born: int) -> bool:
 
 
 async def _recover(rescue: Rescue, recovery: Recoverer, error: Exception | None, born: int) -> bool:
-    flight = recovery.flight
-    while True:
-        over = current_backend().waiter()
-        part = flight.ask(born, over.wake)
-        if part is Part.SKIP:
-            return True
-        if part is Part.LEAD:
-            return await _lead(rescue, recovery, error)
-        try:
-            await over.wait()
-        finally:
-            flight.leave(over.wake)
+    participant = RescueParticipant(rescue, recovery, error, born, blocking=False)
+    return await play_async(recover(participant, current_backend().waiter), rescue.clock)
 
 
-async def _lead(rescue: Rescue, recovery: Recoverer, error: Exception | None) -> bool:
-    flight, ended_at = recovery.flight, None
-    unmark = flight.lead()
-    try:
-        hold = rescue.hold(flight)
-        if hold:
-            if rescue.too_late(error, ahead=hold):
-                return False
-            await pause(rescue.clock, hold)
-        await perform(rescue, recovery)
-        ended_at = rescue.clock.now()
-    finally:
-        unmark()
-        flight.finish(ended_at)
-    return True
-
-
-async def perform(rescue: Rescue, recovery: Recoverer) -> None:
-    """Runs the handler of the verdict's action; what it raises is an event."""
-    handler = recovery.handler(rescue.verdict.action)
-    assert handler is not None  # recovers() has looked
-    rescue.recovering()
-    try:
-        pending = handler()
-        if isawaitable(pending):
-            await pending
-    except Exception as failure:
-        rescue.recovery_failed(failure)
-    else:
-        rescue.recovered()
-
-
-register(perform.__code__, Place.BETWEEN, no_attempt)
+register(_recover.__code__, Place.BETWEEN, no_attempt)

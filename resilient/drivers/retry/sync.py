@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable, iscoroutine
-from threading import Event
 from types import CoroutineType, FrameType
 from typing import Any
 
-from resilient.core.flight import Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.loops.steps import play
+from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.drivers.retry import aio
 from resilient.drivers.retry.attempts import Attempt, Place, no_attempt, register
 from resilient.drivers.retry.guard import Guard, Recoverer
+from resilient.drivers.retry.recovery import RescueParticipant, recover
 from resilient.drivers.retry.rescue import Rescue
 from resilient.drivers.stack import locals_of
 from resilient.observe.listeners import Listener
 
-__all__ = ["begin", "of_first", "perform", "prepare", "settle"]
+__all__ = ["begin", "of_first", "prepare", "settle"]
 
 
 def begin(policy: Guard, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -153,57 +154,20 @@ def prepare(rescue: Rescue, error: Exception | None, born: int) -> bool:
 
 
 def _recover(rescue: Rescue, recovery: Recoverer, error: Exception | None, born: int) -> bool:
-    flight = recovery.flight
-    while True:
-        over = Event()
-        part = flight.ask(born, over.set, blocking=True)
-        if part is Part.SKIP:
-            return True
-        if part is Part.LEAD:
-            return _lead(rescue, recovery, error)
-        try:
-            over.wait(rescue.time_left())
-        finally:
-            flight.leave(over.set)
-        if rescue.too_late(error):
-            return False
+    participant = RescueParticipant(rescue, recovery, error, born, blocking=True)
+    steps = recover(participant, ThreadWaiter)
+    return play(steps, sleep=rescue.clock.sleep, plain=partial(_refuse_awaitable, participant.handler))
 
 
-def _lead(rescue: Rescue, recovery: Recoverer, error: Exception | None) -> bool:
-    flight, ended_at = recovery.flight, None
-    unmark = flight.lead()
-    try:
-        hold = rescue.hold(flight)
-        if hold:
-            if rescue.too_late(error, ahead=hold):
-                return False
-            rescue.clock.sleep(hold)
-        perform(rescue, recovery)
-        ended_at = rescue.clock.now()
-    finally:
-        unmark()
-        flight.finish(ended_at)
-    return True
+register(_recover.__code__, Place.BETWEEN, no_attempt)
 
 
-def perform(rescue: Rescue, recovery: Recoverer) -> None:
-    """Runs the handler of the verdict's action; what it raises is an event."""
-    handler = recovery.handler(rescue.verdict.action)
-    assert handler is not None  # recovers() has looked
-    rescue.recovering()
-    try:
-        pending = handler()
-        if isawaitable(pending):
-            if iscoroutine(pending):
-                pending.close()
-            raise TypeError(
-                f"the handler {handler!r} is async, but the guarded call is not: give a blocking handler, "
-                "or make the call async"
-            )
-    except Exception as failure:
-        rescue.recovery_failed(failure)
-    else:
-        rescue.recovered()
-
-
-register(perform.__code__, Place.BETWEEN, no_attempt)
+def _refuse_awaitable(handler: Callable[[], object], value: object) -> object:
+    if isawaitable(value):
+        if iscoroutine(value):
+            value.close()
+        raise TypeError(
+            f"the handler {handler!r} is async, but the guarded call is not: give a blocking handler, "
+            "or make the call async"
+        )
+    return value

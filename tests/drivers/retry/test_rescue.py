@@ -397,3 +397,11 @@ def test_a_result_rejected_to_the_end_carries_no_note() -> None:
     for _ in range(2 * MOST_NOTES):
         Rescue(Retry(on=OSError, attempts=1), "call").attempt_failed(error)
     assert MOST_NOTES == len(error.__notes__)
+
+
+def test_a_rescue_shows_the_attempt_under_way() -> None:
+    """Its number, and the error before it."""
+    rescue, error = Rescue(Retry(on=OSError, name="send"), "call"), OSError()
+    rescue.attempt_failed(error)
+    attempt = rescue.attempt(error)
+    assert (2, "send", error) == (attempt.number, attempt.name, attempt.last_error)
