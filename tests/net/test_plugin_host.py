@@ -17,7 +17,8 @@ from loops import LOOPS, run
 
 from resilient import events, listen
 from resilient.drivers.clock import SYSTEM
-from resilient.drivers.loops.current import Waiter, current_backend
+from resilient.drivers.loops.base import Waiter
+from resilient.drivers.loops.current import current_backend
 from resilient.net import Supervisor
 
 pytest.importorskip("httpx", reason="the example fetches with httpx, the extra named http")

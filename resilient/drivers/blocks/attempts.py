@@ -16,7 +16,8 @@ from resilient.drivers.blocks.levels import BlockGate, Cut, Levels, Over
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE, lift
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.drivers.loops.current import Cutoff, current_backend
+from resilient.drivers.loops.base import Cutoff
+from resilient.drivers.loops.current import current_backend
 from resilient.drivers.retry import aio, sync
 from resilient.drivers.retry.attempts import BLOCK, Attempt
 from resilient.drivers.retry.guard import Guard

@@ -10,7 +10,8 @@ from typing import Any
 from resilient.core.events import TimedOut
 from resilient.drivers.clock import CLOCK, is_virtual
 from resilient.drivers.deadline import DEADLINE, lift
-from resilient.drivers.loops.current import Cutoff, current_backend
+from resilient.drivers.loops.base import Cutoff
+from resilient.drivers.loops.current import current_backend
 from resilient.drivers.retry.attempts import attempt_ended_at, handed_on
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
 from resilient.observe.listeners import Listener, hearers, tell

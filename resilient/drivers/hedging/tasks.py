@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.hedging.race import Race, Terms
-from resilient.drivers.loops.current import Waiter, current_backend
+from resilient.drivers.loops.base import Waiter
+from resilient.drivers.loops.current import current_backend
 from resilient.errors import PolicyTimeout
 
 __all__ = ["Copy", "Team", "adopt", "call_in_tasks"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from resilient.drivers.clock import Clock, Timer, is_virtual
-from resilient.drivers.loops.current import Cutoff, Waiter
+from resilient.drivers.loops.base import Cutoff, TaskGroup, Waiter, Work
 
-__all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioWaiter"]
+__all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioTaskGroup", "AsyncioWaiter"]
 
 
 class AsyncioBackend:
@@ -25,6 +27,9 @@ class AsyncioBackend:
 
     def cutoff(self, seconds: float, clock: Clock) -> Cutoff:
         return AsyncioCutoff(seconds, clock)
+
+    def task_group(self) -> TaskGroup:
+        return AsyncioTaskGroup()
 
     def when_idle(self, look: Callable[[], bool]) -> None:
         _watch(asyncio.get_running_loop(), look)
@@ -106,6 +111,54 @@ class AsyncioCutoff:
     def _fire(self) -> None:
         self._fired = True
         self._task.cancel()
+
+
+class AsyncioTaskGroup:
+    """Tasks of their own: a cancellation reaches only the one at which it aims."""
+
+    __slots__ = ("_context", "_loop", "_tasks")
+
+    cancelled: type[BaseException] = asyncio.CancelledError
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Nothing to be done."""
+
+    async def close(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def abandon(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def start(self, work: Work, name: str, ended: Callable[[], object]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work(), name=name, context=self._context.copy())
+        self._tasks.add(task)
+
+        # A callback: a task that is cancelled before it began runs none of its own code.
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                task.exception()  # an exit: the event loop has raised it already
+            ended()
+
+        task.add_done_callback(done)
+        return task
+
+    def shelter(self) -> AbstractContextManager[object]:
+        return nullcontext()  # a cancellation comes once
+
+    def cancellations(self) -> int:
+        task = asyncio.current_task()
+        return 0 if task is None else task.cancelling()
+
+    def left(self, before: int) -> bool:
+        return self.cancellations() > before
 
 
 # How often in a row a loop must find nothing ready before it counts as idle: data that is on its way through

@@ -21,7 +21,8 @@ from inspect import isawaitable
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from resilient.drivers.clock import SYSTEM, Clock
-from resilient.drivers.loops.current import Waiter, pause
+from resilient.drivers.loops.base import Waiter
+from resilient.drivers.loops.current import pause
 from resilient.drivers.loops.waiters import ThreadWaiter, Wakeable, await_woken
 
 __all__ = ["Call", "Join", "Sleep", "Steps", "play", "play_async"]

@@ -6,9 +6,10 @@ from threading import TIMEOUT_MAX, Event
 from typing import Protocol
 
 from resilient.drivers.clock import Clock, VirtualClock, is_virtual
-from resilient.drivers.loops.current import Waiter, current_backend
+from resilient.drivers.loops.base import Waiter
+from resilient.drivers.loops.current import current_backend
 
-__all__ = ["ThreadWaiter", "Wakeable", "await_woken"]
+__all__ = ["Latch", "ThreadWaiter", "Wakeable", "await_woken"]
 
 
 class Wakeable(Protocol):
@@ -52,6 +53,33 @@ class ThreadWaiter:
                 timer.cancel()
         if seconds is None:
             self._woken.wait()  # nothing in virtual time will: another thread may
+
+
+class Latch:
+    """Something that happens once; any number of tasks wait for it."""
+
+    __slots__ = ("_waiters", "happened")
+
+    def __init__(self) -> None:
+        self.happened = False
+        self._waiters: list[Waiter] = []
+
+    def happen(self) -> None:
+        """It happens; again does nothing."""
+        self.happened = True
+        for waiter in self._waiters:
+            waiter.wake()
+
+    async def wait(self) -> None:
+        """Suspends the task until it has happened."""
+        if self.happened:
+            return
+        waiter = current_backend().waiter()
+        self._waiters.append(waiter)
+        try:
+            await waiter.wait()
+        finally:
+            self._waiters.remove(waiter)
 
 
 async def await_woken(waiter: Waiter, clock: Clock, seconds: float | None) -> None:

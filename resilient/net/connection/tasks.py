@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.loops.current import Waiter, current_backend
-from resilient.drivers.loops.waiters import await_woken
+from resilient.drivers.loops.base import TaskGroup, Waiter
+from resilient.drivers.loops.current import current_backend, task_group
+from resilient.drivers.loops.waiters import Latch, await_woken
 from resilient.net.connection.base import BaseConnectionManager
 from resilient.net.connection.job import Job, Task, is_within
 from resilient.net.connection.jobs import BaseJobs
@@ -22,9 +25,6 @@ from resilient.net.connection.reconcile import Reconciler
 from resilient.net.connection.settings import ManagerSettings
 from resilient.net.connection.state import ConnectionState
 from resilient.net.connection.steps import Steps, play
-from resilient.net.task_group import Crew as TaskGroup
-from resilient.net.task_group import Latch, running_loop
-from resilient.net.task_group import crew as task_group
 
 __all__ = ["ConnectionManager"]
 
@@ -247,3 +247,11 @@ class TaskJobs(BaseJobs[C]):
                     return
         finally:
             self._state.close("its driver ended")
+
+
+def running_loop() -> object:
+    """What tells one event loop from another: the loop, or trio's token."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()

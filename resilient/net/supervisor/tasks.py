@@ -12,10 +12,11 @@ from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.base import Task, TaskGroup
+from resilient.drivers.loops.current import current_backend, pause, task_group
+from resilient.drivers.loops.waiters import Latch
 from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.net.supervisor.base import BaseSupervisor, Loop, RestartSettings, is_panic
-from resilient.net.task_group import Crew, Latch, Member, crew
 from resilient.observe.listeners import Listener
 
 __all__ = ["Supervisor"]
@@ -30,11 +31,11 @@ F = TypeVar("F", bound=AsyncLoop)
 class _Runner:
     """The task of one loop."""
 
-    __slots__ = ("ended", "member")
+    __slots__ = ("ended", "task")
 
     def __init__(self) -> None:
         self.ended = Latch()
-        self.member: Member | None = None
+        self.task: Task | None = None
 
 
 class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
@@ -60,12 +61,12 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
 
     def __init__(self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = ()) -> None:
         super().__init__(name, listeners)
-        self._crew: Crew | None = None
+        self._group: TaskGroup | None = None
         self._over = Latch()
 
     @property
     def _runs(self) -> bool:
-        return self._crew is not None
+        return self._group is not None
 
     @overload
     def add(self, name: str, fn: F, **settings: Unpack[RestartSettings]) -> F: ...
@@ -101,8 +102,8 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         if kind_of(fn) not in (Kind.ASYNC, Kind.EITHER):
             raise TypeError(f"fn must be an async function, got {fn!r}; net.sync.Supervisor runs others, in threads")
         loop = self._enrol(name, fn, plan)
-        if self._crew is not None:
-            self._start(self._crew, loop)
+        if self._group is not None:
+            self._start(self._group, loop)
         return fn
 
     async def wait(self) -> None:
@@ -124,9 +125,9 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     async def __aenter__(self) -> Self:
         self._begin()
         self._over = Latch()
-        opened = crew()
+        opened = task_group()
         await opened.open()
-        self._crew = opened
+        self._group = opened
         for loop in self._loops.in_order():
             self._start(opened, loop)
         self._note_end()
@@ -151,10 +152,10 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
                 if not self._failure_told:  # else whoever waited within the block has dealt with it
                     self._raise_failure()
         finally:
-            self._crew = self._failure = None
+            self._group = self._failure = None
             del interrupt, error, traceback  # a frame that holds the error it raised is a cycle
 
-    async def _ended(self, opened: Crew) -> BaseException | None:
+    async def _ended(self, opened: TaskGroup) -> BaseException | None:
         """Waits for the end of all loops; a cancellation that comes meanwhile is handed on, to be told in the end."""
         interrupt: BaseException | None = None
         try:
@@ -171,16 +172,16 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         finally:
             del interrupt  # likewise
 
-    def _opened(self) -> Crew:
-        if self._crew is None:
+    def _opened(self) -> TaskGroup:
+        if self._group is None:
             raise RuntimeError(f"{self.name} does not run: enter it first, by async with")
-        return self._crew
+        return self._group
 
-    def _start(self, opened: Crew, loop: Loop[AsyncLoop, _Runner]) -> None:
+    def _start(self, opened: TaskGroup, loop: Loop[AsyncLoop, _Runner]) -> None:
         loop.runner = runner = _Runner()
         if self._over.happened:  # the loops before it were done
             self._over = Latch()
-        runner.member = opened.start(partial(self._live, opened, loop), loop.name, partial(self._done, loop, runner))
+        runner.task = opened.start(partial(self._live, opened, loop), loop.name, partial(self._done, loop, runner))
 
     def _done(self, loop: Loop[AsyncLoop, _Runner], runner: _Runner) -> None:
         loop.over = True
@@ -191,7 +192,7 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         if self._loops.all_over():
             self._over.happen()
 
-    async def _live(self, opened: Crew, loop: Loop[AsyncLoop, _Runner]) -> None:
+    async def _live(self, opened: TaskGroup, loop: Loop[AsyncLoop, _Runner]) -> None:
         """One loop, from its first start to its last end."""
         clock = CLOCK.get()
         while not self._stopping:
@@ -201,7 +202,7 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
                 case _:
                     return
 
-    async def _once(self, opened: Crew, loop: Loop[AsyncLoop, _Runner]) -> Step:
+    async def _once(self, opened: TaskGroup, loop: Loop[AsyncLoop, _Runner]) -> Step:
         """One start and end."""
         loop.started()
         before = opened.cancellations()
@@ -230,7 +231,7 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         finally:
             del died  # a frame that holds the error it raised is a cycle
 
-    def _begin_stop(self, opened: Crew) -> None:
+    def _begin_stop(self, opened: TaskGroup) -> None:
         if not self._stopping:
             self._stopping = True
             opened.start(self._stop_all, f"stopping {self.name}", self._note_end)
@@ -244,9 +245,9 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     async def _stopped(self, loop: Loop[AsyncLoop, _Runner]) -> bool:
         """Cancels a loop: whether it ended within its time."""
         runner = loop.runner
-        if loop.over or runner is None or runner.member is None:
+        if loop.over or runner is None or runner.task is None:
             return True
-        runner.member.cancel()
+        runner.task.cancel()
         backend = current_backend()
         for _ in range(PROMPT_TURNS):
             await backend.sleep(0)

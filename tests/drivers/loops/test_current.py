@@ -9,7 +9,7 @@ from loops import LOOPS, run
 from resilient.drivers.clock import SYSTEM
 from resilient.drivers.loops import current as backends
 from resilient.drivers.loops.asyncio import AsyncioBackend, AsyncioCutoff
-from resilient.drivers.loops.current import current_backend, pause
+from resilient.drivers.loops.current import current_backend, pause, task_group
 from resilient.testing import FakeClock
 
 
@@ -210,3 +210,47 @@ def test_a_backend_is_loaded_where_it_is_first_asked_for(loop: str, monkeypatch:
 
     assert run(loop, main)
     assert ["trio" if loop == "trio" else "asyncio"] == list(backends._backends)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_abandoned_group_is_cancelled(loop: str) -> None:
+    """All of it at once."""
+    ended: list[int] = []
+
+    async def main() -> None:
+        group = task_group()
+        await group.open()
+        for n in range(3):
+            group.start(current_backend().waiter().wait, f"{n}", lambda: ended.append(1))
+        await current_backend().sleep(0)
+        group.abandon()
+        await group.close()
+
+    run(loop, main)
+    assert [1, 1, 1] == ended
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_cancellation_from_outside_is_told_from_one_within(loop: str) -> None:
+    """asyncio counts them; on trio each stays in its scope."""
+    seen: list[bool] = []
+
+    async def main() -> None:
+        group = task_group()
+        await group.open()
+
+        async def look() -> None:
+            before = group.cancellations()
+            seen.append(group.left(before))
+            try:
+                await current_backend().waiter().wait()
+            finally:
+                seen.append(group.left(before))
+
+        task = group.start(look, "look", lambda: None)
+        await current_backend().sleep(0.001)
+        task.cancel()
+        await group.close()
+
+    run(loop, main)
+    assert [loop == "trio", True] == seen

@@ -7,8 +7,8 @@ import pytest
 from loops import LOOPS, run
 
 from resilient.drivers.clock import SYSTEM
-from resilient.drivers.loops.current import current_backend
-from resilient.drivers.loops.waiters import ThreadWaiter, await_woken
+from resilient.drivers.loops.current import current_backend, task_group
+from resilient.drivers.loops.waiters import Latch, ThreadWaiter, await_woken
 from resilient.testing import FakeClock
 
 
@@ -104,3 +104,30 @@ def test_a_task_is_woken_or_its_time_is_up(loop: str, due: float, seconds: float
         return ended
 
     assert now == run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_latch_is_waited_for_by_many(loop: str) -> None:
+    """Before and after it happened; it happens once."""
+    woken: list[int] = []
+
+    async def main() -> None:
+        latch, ended = Latch(), Latch()
+        group = task_group()
+        await group.open()
+
+        async def waiting() -> None:
+            await latch.wait()
+            woken.append(1)
+
+        for n in range(3):
+            group.start(waiting, f"{n}", lambda: len(woken) == 3 and ended.happen())
+        await current_backend().sleep(0)
+        latch.happen()
+        latch.happen()
+        await ended.wait()
+        await latch.wait()
+        await group.close()
+
+    run(loop, main)
+    assert 3 == len(woken)
