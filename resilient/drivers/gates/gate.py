@@ -6,7 +6,6 @@ raised, or never happened. The blocking and the async form differ only in how th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine
 from enum import Enum
 from threading import get_ident
@@ -14,7 +13,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from resilient.core.events import CallRejected
-from resilient.drivers.clock import CLOCK, is_virtual
+from resilient.drivers.clock import CLOCK, SYSTEM, is_virtual
+from resilient.drivers.loops.current import current_task, loop_runs
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import wrap_admitted, wrap_gated, wrap_scoped
 from resilient.errors import Rejected
@@ -137,12 +137,8 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def in_event_loop() -> bool:
     """Whether blocking this thread would block an event loop (virtual time passes without blocking)."""
-    if is_virtual(CLOCK.get()):
-        return False
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    return trio is not None and trio.lowlevel.in_trio_run()
+    clock = CLOCK.get()
+    return loop_runs() and (clock is SYSTEM or not is_virtual(clock))
 
 
 def reject(error: Rejected, policy: str, listeners: tuple[Listener, ...]) -> Rejected:
@@ -195,12 +191,7 @@ def close_block(policy: object, frame: FrameType) -> Any:
 
 def _owner() -> tuple[int, int]:
     """The thread, and the task in it, by which this code runs."""
-    asyncio, trio, task = sys.modules.get("asyncio"), sys.modules.get("trio"), None
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
-    elif trio is not None and trio.lowlevel.in_trio_task():
-        task = trio.lowlevel.current_task()
-    return get_ident(), id(task)
+    return get_ident(), id(current_task())
 
 
 def _users(frame: FrameType) -> FrameType:

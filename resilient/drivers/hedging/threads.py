@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from resilient.drivers.clock import CLOCK, Timer, is_virtual
 from resilient.drivers.hedging.race import Race, Terms
+from resilient.drivers.loops.current import loop_runs
 from resilient.drivers.retry.attempts import handed_on
 from resilient.errors import PolicyTimeout
 
@@ -211,7 +211,7 @@ def call_hedged(
         kwargs: by name.
     """
     delay = terms.hedges.begin()
-    value = _blocking(terms, None if _loop_runs() else delay, lambda: call(*args, **kwargs))
+    value = _blocking(terms, None if loop_runs() else delay, lambda: call(*args, **kwargs))
     return adopt(terms, delay, call, args, kwargs, value) if isinstance(value, CoroutineType) else value
 
 
@@ -227,10 +227,3 @@ def _blocking(terms: Terms, delay: float | None, call: Callable[[], Any]) -> Any
     if not isinstance(value, CoroutineType):
         terms.took(began)
     return value
-
-
-def _loop_runs() -> bool:
-    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:
-        return True
-    return trio is not None and trio.lowlevel.in_trio_run()

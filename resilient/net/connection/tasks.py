@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,7 +13,7 @@ from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.loops.base import TaskGroup, Waiter
-from resilient.drivers.loops.current import current_backend, task_group
+from resilient.drivers.loops.current import current_backend, current_loop, task_group
 from resilient.drivers.loops.waiters import Latch, await_woken
 from resilient.net.connection.base import BaseConnectionManager
 from resilient.net.connection.job import Job, Task, is_within
@@ -154,7 +152,7 @@ class ConnectionManager(BaseConnectionManager[C]):
 
     def _check(self) -> None:
         self._state.check()
-        if self._jobs.loop is not running_loop():
+        if self._jobs.loop is not current_loop():
             raise RuntimeError(
                 f"the manager of {self._state.name!r} was started in another event loop, to which its connections "
                 "belong: make one for each loop"
@@ -180,7 +178,7 @@ class TaskJobs(BaseJobs[C]):
 
     async def open(self) -> None:
         """Starts the driver in a task."""
-        self.loop = running_loop()
+        self.loop = current_loop()
         group = task_group()
         await group.open()
         self.group, self.cancelled = group, group.cancelled
@@ -247,11 +245,3 @@ class TaskJobs(BaseJobs[C]):
                     return
         finally:
             self._state.close("its driver ended")
-
-
-def running_loop() -> object:
-    """What tells one event loop from another: the loop, or trio's token."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    return asyncio.get_running_loop()

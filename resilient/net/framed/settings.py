@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from resilient.core.frames import FrameTooLarge
 from resilient.core.outbox import OutboxCounts
 from resilient.core.outbox_plan import OutboxPlan
 from resilient.core.rule import Rule
+from resilient.drivers.loops.current import running
 from resilient.errors import Rejected
 from resilient.net.connection.settings import ManagerStats
 from resilient.observe.listeners import Listener, tell
@@ -127,8 +127,7 @@ def refuse_trio(what: str, instead: str) -> None:
     Raises:
         RuntimeError: trio runs.
     """
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
+    if running() == "trio":
         raise RuntimeError(f"{what} runs on asyncio (or uvloop), not on trio: {instead}")
 
 

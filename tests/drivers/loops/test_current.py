@@ -1,6 +1,7 @@
 """What asyncio and trio do differently."""
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -9,7 +10,15 @@ from loops import LOOPS, run
 from resilient.drivers.clock import SYSTEM
 from resilient.drivers.loops import current as backends
 from resilient.drivers.loops.asyncio import AsyncioBackend, AsyncioCutoff
-from resilient.drivers.loops.current import current_backend, pause, task_group
+from resilient.drivers.loops.current import (
+    current_backend,
+    current_loop,
+    current_task,
+    loop_runs,
+    pause,
+    running,
+    task_group,
+)  # fmt: skip
 from resilient.testing import FakeClock
 
 
@@ -254,3 +263,53 @@ def test_a_cancellation_from_outside_is_told_from_one_within(loop: str) -> None:
 
     run(loop, main)
     assert [loop == "trio", True] == seen
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_runs_is_known_where_it_runs(loop: str) -> None:
+    """The kind of loop, the loop itself and the task: other ones in another run, the same ones again in this one."""
+
+    async def main() -> tuple[object, object]:
+        kind = "trio" if loop == "trio" else "asyncio"
+        assert (kind, True) == (running(), loop_runs())
+        assert (current_loop(), current_task()) == (current_loop(), current_task())
+        assert current_task() is not None
+        return current_loop(), current_task()
+
+    one, other = run(loop, main), run(loop, main)
+    assert one[0] is not other[0]
+    assert one[1] is not other[1]
+
+
+def test_outside_an_event_loop_none_runs() -> None:
+    """Neither in this thread nor in one beside a loop."""
+    assert (None, False, None) == (running(), loop_runs(), current_task())
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        current_loop()
+
+    async def main() -> object:
+        return await asyncio.to_thread(lambda: (running(), loop_runs(), current_task()))
+
+    assert (None, False, None) == asyncio.run(main())
+
+
+def test_what_is_not_imported_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not imported to find that out."""
+    monkeypatch.delitem(sys.modules, "asyncio")
+    monkeypatch.delitem(sys.modules, "trio", raising=False)
+    assert (None, False, None) == (running(), loop_runs(), current_task())
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        current_loop()
+    assert "asyncio" not in sys.modules
+
+
+def test_in_a_callback_runs_no_task() -> None:
+    """Though its loop does."""
+    seen: list[object] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(lambda: seen.append((running(), current_task())))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert [("asyncio", None)] == seen
