@@ -9,14 +9,14 @@ from contextlib import suppress
 
 import pytest
 
-import resilient.drivers.hedging.asyncio_team
+import resilient.drivers.hedging.asyncio
 
 # Loaded on first use: whose test that is must not matter.
 import resilient.drivers.loops.asyncio
 import resilient.policies.proxies
 
 with suppress(ImportError):
-    import resilient.drivers.hedging.trio_team  # noqa: F401
+    import resilient.drivers.hedging.trio  # noqa: F401
 
 # Coverage starts by itself in every process of the suite (its patch "subprocess"), but not in those that tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -19,8 +19,8 @@ SHARED = {"drivers": ["drivers.test_scenarios"]}
 ALSO = {
     "drivers/loops/asyncio": ["drivers.loops.test_current"],
     "drivers/loops/trio": ["drivers.loops.test_current"],
-    "drivers/hedging/asyncio_team": ["drivers.hedging.test_tasks"],
-    "drivers/hedging/trio_team": ["drivers.hedging.test_tasks"],
+    "drivers/hedging/asyncio": ["drivers.hedging.test_tasks"],
+    "drivers/hedging/trio": ["drivers.hedging.test_tasks"],
     "drivers/hedging/threads": ["drivers.hedging.test_race"],
 }
 

@@ -6,85 +6,50 @@ awaited.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
-from resilient.drivers.clock import CLOCK, Clock
+from resilient.drivers.clock import CLOCK
+from resilient.drivers.hedging.base import HedgeTasks
 from resilient.drivers.hedging.race import Race, Terms
 from resilient.drivers.loops.base import Waiter
-from resilient.drivers.loops.current import current_backend
+from resilient.drivers.loops.current import current_backend, running
 from resilient.errors import PolicyTimeout
 
-__all__ = ["Copy", "Team", "adopt", "call_in_tasks"]
+__all__ = ["adopt", "call_in_tasks"]
 
 
-class Copy(Protocol):
-    """A copy, by its number; it reports its own end, and lets nothing through."""
+def _hedge_tasks() -> HedgeTasks:
+    if running() == "trio":
+        from resilient.drivers.hedging.trio import TrioHedgeTasks
 
-    def __call__(self, number: int, /) -> Coroutine[Any, Any, None]: ...
+        return TrioHedgeTasks()
+    from resilient.drivers.hedging.asyncio import AsyncioHedgeTasks
 
-
-class Team(AbstractAsyncContextManager["Team"], Protocol):
-    """The tasks of one call on one kind of event loop. Leaving it cancels and awaits whatever still runs."""
-
-    @property
-    def cancelled(self) -> type[BaseException]:
-        """What a cancelled task raises."""
-        ...
-
-    def first(self) -> AbstractContextManager[object]:
-        """The block in which the caller's own task runs the call; :meth:`cut` ends it."""
-        ...
-
-    def cut(self) -> None: ...
-
-    def leaving(self) -> bool:
-        """Whether the caller is being cancelled from outside."""
-        ...
-
-    def start(self, copy: Copy, number: int) -> None:
-        """Runs a copy in the background, in a copy of the caller's context."""
-        ...
-
-    def alarm(self, seconds: float, clock: Clock, ring: Callable[[int], None], copies: int) -> None:
-        """Calls ``ring(copies)`` after that time; earlier alarms need not ring any more."""
-        ...
+    return AsyncioHedgeTasks()
 
 
-def _team() -> Team:
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        from resilient.drivers.hedging.trio_team import TrioTeam
-
-        return TrioTeam()
-    from resilient.drivers.hedging.asyncio_team import AsyncioTeam
-
-    return AsyncioTeam()
-
-
-class _Tasks:
+class _HedgedCall:
     """One async call and its copies."""
 
-    __slots__ = ("_began", "_call", "_clock", "_first", "_over", "_race", "_team", "_terms")
+    __slots__ = ("_began", "_call", "_clock", "_first", "_over", "_race", "_tasks", "_terms")
 
     def __init__(self, terms: Terms, race: Race, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._terms = terms
         self._race = race
         self._call = call
         self._clock = CLOCK.get()
-        self._team = _team()
+        self._tasks = _hedge_tasks()
         self._first = True  # whether the caller's task still runs the call
         self._began = 0.0
         self._over: Waiter | None = None
 
     async def run(self, first: Coroutine[Any, Any, Any] | None) -> Any:
         race = self._race
-        async with self._team as team:
+        async with self._tasks as tasks:
             try:
                 self._watch()
-                with team.first():
+                with tasks.first():
                     try:
                         await self._play(1, first)
                     finally:
@@ -98,14 +63,14 @@ class _Tasks:
 
     def _watch(self) -> None:
         if self._race.more:
-            self._team.alarm(self._race.delay, self._clock, self._silent, self._race.copies)
+            self._tasks.alarm(self._race.delay, self._clock, self._silent, self._race.copies)
 
     def _silent(self, copies: int) -> None:
         if self._race.silent(copies):
             self._start()
 
     def _start(self) -> None:
-        self._team.start(self._extra, self._race.copies)
+        self._tasks.start(self._extra, self._race.copies)
         self._watch()
 
     async def _play(self, number: int, pending: Coroutine[Any, Any, Any] | None = None) -> None:
@@ -116,7 +81,7 @@ class _Tasks:
             value = await (self._call() if pending is None else pending)
         except Exception as error:
             self._terms.failed(began, error)
-            if self._team.leaving():
+            if self._tasks.leaving():
                 self._race.more = False  # an error that a cancellation made
             if self._race.failed(number, error):
                 self._start()
@@ -127,7 +92,7 @@ class _Tasks:
     async def _extra(self, number: int) -> None:
         try:
             await self._play(number)
-        except self._team.cancelled:
+        except self._tasks.cancelled:
             self._race.gone()
         except BaseException as error:
             self._race.left(error)
@@ -141,7 +106,7 @@ class _Tasks:
             self._first = False
             # It takes at least so long: without it, the durations would be those of the quick ones alone.
             self._terms.took(self._began)
-            self._team.cut()
+            self._tasks.cut()
 
 
 async def call_in_tasks(terms: Terms, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -171,7 +136,7 @@ async def _hedged(
     first: Coroutine[Any, Any, Any] | None,
 ) -> Any:
     if delay is not None:
-        return await _Tasks(terms, Race(terms, delay), call).run(first)
+        return await _HedgedCall(terms, Race(terms, delay), call).run(first)
     began = terms.now()
     try:
         value = await (call() if first is None else first)

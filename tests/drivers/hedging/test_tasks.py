@@ -17,7 +17,7 @@ from loops import LOOPS, run
 from resilient import Retry, backoff, current_attempt
 from resilient.core import events
 from resilient.core.hedging import hedge_plan
-from resilient.drivers.hedging.asyncio_team import AsyncioTeam
+from resilient.drivers.hedging.asyncio import AsyncioHedgeTasks
 from resilient.drivers.hedging.race import Hedges, Terms
 from resilient.drivers.hedging.tasks import adopt, call_in_tasks
 from resilient.drivers.loops.current import current_backend
@@ -459,7 +459,7 @@ def test_a_hedge_needs_a_task() -> None:
     async def main() -> None:
         def outside() -> None:
             try:
-                AsyncioTeam()
+                AsyncioHedgeTasks()
             except RuntimeError as error:
                 caught.append(error)
 
@@ -486,11 +486,11 @@ def test_a_coroutine_that_is_closed_cancels_its_copies() -> None:
 
 
 def test_a_call_may_be_over_before_any_alarm() -> None:
-    """A team without one, and without copies, has nothing to take back."""
+    """Tasks of a hedge without one, and without copies, has nothing to take back."""
 
     async def main() -> str:
-        async with AsyncioTeam() as team:
-            with team.first():
+        async with AsyncioHedgeTasks() as tasks:
+            with tasks.first():
                 return "over"
 
     assert "over" == asyncio.run(main())

@@ -10,14 +10,14 @@ from types import TracebackType
 import trio
 
 from resilient.drivers.clock import SYSTEM, Clock, VirtualClock
-from resilient.drivers.hedging.tasks import Copy
+from resilient.drivers.hedging.base import Copy
 from resilient.drivers.loops.trio import TRIO
 from resilient.drivers.retry.attempts import handed_on
 
-__all__ = ["TrioTeam"]
+__all__ = ["TrioHedgeTasks"]
 
 
-class TrioTeam:
+class TrioHedgeTasks:
     """A nursery that never sees an error: copies report theirs, so that none comes back in a group."""
 
     __slots__ = ("_context", "_manager", "_nursery", "_scope")
@@ -29,7 +29,7 @@ class TrioTeam:
         self._scope = trio.CancelScope()
         self._manager = trio.open_nursery()
 
-    async def __aenter__(self) -> TrioTeam:
+    async def __aenter__(self) -> TrioHedgeTasks:
         self._nursery = await self._manager.__aenter__()
         return self
 

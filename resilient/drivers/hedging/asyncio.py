@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Any
 
 from resilient.drivers.clock import SYSTEM, Clock, Timer, VirtualClock
-from resilient.drivers.hedging.tasks import Copy
+from resilient.drivers.hedging.base import Copy
 from resilient.drivers.loops.asyncio import ASYNCIO
 from resilient.drivers.retry.attempts import handed_on
 
-__all__ = ["AsyncioTeam"]
+__all__ = ["AsyncioHedgeTasks"]
 
 
-class AsyncioTeam:
+class AsyncioHedgeTasks:
     """Tasks, cancelled and awaited in the end; the call itself is ended as ``asyncio.timeout`` does it."""
 
     __slots__ = ("_before", "_context", "_cut", "_loop", "_task", "_tasks", "_timer")
@@ -35,7 +35,7 @@ class AsyncioTeam:
         self._before = task.cancelling()
         self._cut = False
 
-    async def __aenter__(self) -> AsyncioTeam:
+    async def __aenter__(self) -> AsyncioHedgeTasks:
         return self
 
     async def __aexit__(
@@ -70,10 +70,10 @@ class AsyncioTeam:
             await asyncio.wait(self._tasks)
             self._tasks = {task for task in self._tasks if not task.done()}
 
-    def first(self) -> AsyncioTeam:
+    def first(self) -> AsyncioHedgeTasks:
         return self
 
-    def __enter__(self) -> AsyncioTeam:
+    def __enter__(self) -> AsyncioHedgeTasks:
         return self
 
     def __exit__(
