@@ -486,7 +486,7 @@ def test_a_coroutine_that_is_closed_cancels_its_copies() -> None:
 
 
 def test_a_call_may_be_over_before_any_alarm() -> None:
-    """Tasks of a hedge without one, and without copies, has nothing to take back."""
+    """The tasks of a hedge without one, and without copies, have nothing to take back."""
 
     async def main() -> str:
         async with AsyncioHedgeTasks() as tasks:

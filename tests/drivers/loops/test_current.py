@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from functools import partial
 
 import pytest
 from loops import LOOPS, run
@@ -263,6 +264,56 @@ def test_a_cancellation_from_outside_is_told_from_one_within(loop: str) -> None:
 
     run(loop, main)
     assert [loop == "trio", True] == seen
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_group_is_closed_when_its_tasks_have_ended(loop: str) -> None:
+    """By themselves, each in a context of its own."""
+    ended: list[int] = []
+
+    async def main() -> None:
+        group = task_group()
+        await group.open()
+        for n in range(3):
+            group.start(partial(pause, SYSTEM, 0.001), f"{n}", lambda: ended.append(1))
+        await group.close()
+
+    run(loop, main)
+    assert [1, 1, 1] == ended
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_an_exit_of_a_task_comes_out(loop: str) -> None:
+    """On asyncio out of the loop itself, on trio when the group is closed; it is no group of errors."""
+
+    async def leave() -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        group = task_group()
+        await group.open()
+        group.start(leave, "leaves", lambda: None)
+        await group.close()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_shelter_is_reached_by_no_second_cancellation(loop: str) -> None:
+    """What was cancelled once can still await its own end."""
+
+    async def main() -> bool:
+        group = task_group()
+        with current_backend().cutoff(0.001, SYSTEM) as cutoff:
+            try:
+                await current_backend().waiter().wait()
+            finally:
+                with group.shelter():
+                    await current_backend().sleep(0)
+        return cutoff.expired
+
+    assert run(loop, main)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
