@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any
 
-from resilient.drivers.clock import SYSTEM, Clock, Timer, VirtualClock
+from resilient.drivers.clock import Clock, Timer
 from resilient.drivers.hedging.base import Copy
-from resilient.drivers.loops.asyncio import ASYNCIO
+from resilient.drivers.loops.asyncio import call_later
 from resilient.drivers.retry.attempts import handed_on
 
 __all__ = ["AsyncioHedgeTasks"]
@@ -100,12 +99,4 @@ class AsyncioHedgeTasks:
         """Calls ``ring(copies)`` after that time; earlier alarms do not ring any more."""
         if self._timer is not None:
             self._timer.cancel()
-        if clock is SYSTEM or not isinstance(clock, VirtualClock):  # the latter takes microseconds
-            self._timer = self._loop.call_later(seconds, ring, copies)
-            return
-
-        def ring_soon() -> Any:  # virtual time may be advanced by any task, in any thread
-            return self._loop.call_soon_threadsafe(ring, copies)
-
-        self._timer = clock.call_later(seconds, ring_soon)
-        ASYNCIO.when_idle(clock.jump)
+        self._timer = call_later(self._loop, seconds, clock, ring, copies)

@@ -9,7 +9,7 @@ from types import TracebackType
 
 import trio
 
-from resilient.drivers.clock import SYSTEM, Clock, VirtualClock
+from resilient.drivers.clock import Clock, is_virtual
 from resilient.drivers.hedging.base import Copy
 from resilient.drivers.loops.trio import TRIO
 from resilient.drivers.retry.attempts import handed_on
@@ -67,7 +67,7 @@ class TrioHedgeTasks:
         self._nursery.start_soon(self._ring, seconds, clock, ring, copies)
 
     async def _ring(self, seconds: float, clock: Clock, ring: Callable[[int], None], copies: int) -> None:
-        if clock is SYSTEM or not isinstance(clock, VirtualClock):  # the latter takes microseconds
+        if not is_virtual(clock):
             await trio.sleep(seconds)
         else:
             waiter = TRIO.waiter()

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from resilient.drivers.clock import Clock, Timer, is_virtual
+from resilient.drivers.clock import Clock, Timer, VirtualClock, is_virtual
 from resilient.drivers.loops.base import Cutoff, TaskGroup, Waiter, Work
 
-__all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioTaskGroup", "AsyncioWaiter"]
+__all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioTaskGroup", "AsyncioWaiter", "call_later"]
 
 
 class AsyncioBackend:
@@ -64,13 +65,12 @@ class AsyncioCutoff:
     that arrives together with the timer is never swallowed.
     """
 
-    __slots__ = ("_cancelled_before", "_clock", "_fired", "_seconds", "_soon", "_task", "_timer", "expired")
+    __slots__ = ("_cancelled_before", "_clock", "_fired", "_seconds", "_task", "_timer", "expired")
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
         self._fired = False
-        self._soon: asyncio.Handle | None = None
         self.expired = False
 
     def __enter__(self) -> AsyncioCutoff:
@@ -79,38 +79,55 @@ class AsyncioCutoff:
             raise RuntimeError("a timeout needs a running asyncio task: call the guarded coroutine from one")
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._timer = self._schedule()
+        self._timer = call_later(asyncio.get_running_loop(), self._seconds, self._clock, self._fire)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> bool:
         self._timer.cancel()
-        if self._soon is not None:
-            self._soon.cancel()
         task = self._task
         del self._task  # its error's traceback may lead back to this
         if self._fired and task.uncancel() <= self._cancelled_before:
             self.expired = kind is not None and issubclass(kind, asyncio.CancelledError)
         return self.expired
 
-    def _schedule(self) -> Timer | asyncio.TimerHandle:
-        loop = asyncio.get_running_loop()
-        if not is_virtual(self._clock):
-            return loop.call_later(self._seconds, self._fire)
+    def _fire(self) -> None:
+        self._fired = True
+        self._task.cancel()
+
+
+def call_later(
+    loop: asyncio.AbstractEventLoop, seconds: float, clock: Clock, callback: Callable[..., object], *args: object
+) -> Timer | asyncio.TimerHandle:
+    """Calls back in the loop that runs, with these arguments, when that much time has passed by the clock."""
+    if is_virtual(clock):
+        return _VirtualTimer(loop, seconds, clock, partial(callback, *args))
+    return loop.call_later(seconds, callback, *args)
+
+
+class _VirtualTimer:
+    """A timer of a clock that any thread may let pass, whose callback runs in the loop."""
+
+    __slots__ = ("_soon", "_timer")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, clock: VirtualClock, callback: Callable[[], object]
+    ) -> None:
+        self._soon: asyncio.Handle | None = None
 
         def fire_soon() -> None:
             # Virtual time may be advanced by the very task that is to be cancelled: it must leave the block first,
             # or the cancellation would strike behind it.
-            self._soon = loop.call_soon_threadsafe(self._fire)
+            self._soon = loop.call_soon_threadsafe(callback)
 
-        timer = self._clock.call_later(self._seconds, fire_soon)
-        ASYNCIO.when_idle(self._clock.jump)
-        return timer
+        self._timer = clock.call_later(seconds, fire_soon)
+        ASYNCIO.when_idle(clock.jump)
 
-    def _fire(self) -> None:
-        self._fired = True
-        self._task.cancel()
+    def cancel(self) -> None:
+        self._timer.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
 
 
 class AsyncioTaskGroup:
