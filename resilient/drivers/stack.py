@@ -1,4 +1,4 @@
-"""Frames of the call stack, as code that looks for its own callers reads them."""
+"""Frames of the call stack, read by code that looks for its own callers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["AsyncioHedgeTasks"]
 
 
 class AsyncioHedgeTasks:
-    """Tasks, cancelled and awaited in the end; the call itself is ended as ``asyncio.timeout`` does it."""
+    """The tasks of a hedged call, cancelled and awaited in the end; the call is cut as ``asyncio.timeout`` does it."""
 
     __slots__ = ("_before", "_context", "_cut", "_loop", "_task", "_tasks", "_timer")
 

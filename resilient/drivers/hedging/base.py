@@ -12,13 +12,13 @@ __all__ = ["Copy", "HedgeTasks"]
 
 
 class Copy(Protocol):
-    """A copy, by its number; it reports its own end, and lets nothing through."""
+    """Runs the copy of a number: reports how it ended, and lets no error through."""
 
     def __call__(self, number: int, /) -> Coroutine[Any, Any, None]: ...
 
 
 class HedgeTasks(AbstractAsyncContextManager["HedgeTasks"], Protocol):
-    """The tasks of one call on one kind of event loop. Leaving it cancels and awaits whatever still runs."""
+    """The tasks of one hedged call on one kind of event loop; leaving the block cancels and awaits those that run."""
 
     @property
     def cancelled(self) -> type[BaseException]:

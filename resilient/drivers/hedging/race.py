@@ -1,7 +1,7 @@
 """Hedging: copies of a slow call race each other, and the first success is the result.
 
 The call and its extra copies are counted from 1. What is decided is the same for blocking and async calls; the copies
-run as threads in ``thread_hedging``, as tasks in ``async_hedging``.
+run as threads in ``threads.py``, as tasks in ``tasks.py``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Hedges:
             self._hedging.took(duration)
 
     def metrics(self) -> HedgeMetrics:
-        """The present numbers."""
+        """The present numbers of the policy."""
         with self._lock:
             return self._hedging.metrics()
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forgets durations, budget and counts."""
         with self._lock:
             self._hedging = Hedging(self._plan)
 
@@ -116,7 +116,7 @@ class Race:
         return copies == self.copies and self._launches(self.delay)
 
     def won(self, value: Any) -> None:
-        """A copy returned."""
+        """Takes note that a copy returned a value."""
         if not self.over:
             self.over = self._won = True
             self._value = value

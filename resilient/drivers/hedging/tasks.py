@@ -110,7 +110,7 @@ class _HedgedCall:
 
 
 async def call_in_tasks(terms: Terms, call: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """A hedged async call."""
+    """Makes a hedged async call."""
     return await _hedged(terms, terms.hedges.begin(), lambda: call(*args, **kwargs), None)
 
 
@@ -122,7 +122,7 @@ async def adopt(
     kwargs: Mapping[str, Any],
     coroutine: Coroutine[Any, Any, Any],
 ) -> Any:
-    """The same of a call that has begun: it returned this coroutine."""
+    """Hedges an async call that has begun: it returned this coroutine, which is awaited as the first copy."""
     try:
         return await _hedged(terms, delay, lambda: call(*args, **kwargs), coroutine)
     finally:

@@ -139,7 +139,7 @@ class _Threads:
                 raise SystemExit
 
     def _work(self, copy: int) -> None:
-        """A copy, in its thread."""
+        """Runs one copy, in its own thread."""
         self._idents.add(get_ident())
         began = self._terms.now()
         try:
@@ -154,7 +154,7 @@ class _Threads:
             self._idents.discard(get_ident())
 
     def _post(self, news: _News) -> bool:
-        """Tells the caller; False if it has gone."""
+        """Tells the caller what a copy came to; False if the caller has gone."""
         with self._lock:
             if not self._closed:
                 self._inbox.put(news)
@@ -163,7 +163,7 @@ class _Threads:
         return False
 
     def _close(self) -> None:
-        """Whatever the copies still come to is dropped, and nobody is held."""
+        """Ends the race: whatever the copies still come to is dropped, and none of them is held."""
         with self._lock:
             self._closed = True
         if self._timer is not None:

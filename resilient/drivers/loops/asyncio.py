@@ -1,4 +1,4 @@
-"""asyncio, uvloop included."""
+"""The backend for asyncio, uvloop included: sleeping, waiting, cutting off, tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ASYNCIO", "AsyncioBackend", "AsyncioCutoff", "AsyncioTaskGroup", "As
 
 
 class AsyncioBackend:
-    """What a driver asks of asyncio."""
+    """asyncio as the backend of a driver."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -131,7 +131,7 @@ class _VirtualTimer:
 
 
 class AsyncioTaskGroup:
-    """Tasks of their own: a cancellation reaches only the one at which it aims."""
+    """A group of separate asyncio tasks: a cancellation reaches only the task at which it aims."""
 
     __slots__ = ("_context", "_loop", "_tasks")
 
@@ -143,7 +143,7 @@ class AsyncioTaskGroup:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Nothing to be done."""
+        """Opens the group, which needs nothing on asyncio."""
 
     async def close(self) -> None:
         while self._tasks:
@@ -196,7 +196,7 @@ def _watch(loop: asyncio.AbstractEventLoop, look: Callable[[], bool]) -> None:
 
 
 def _turn(loop: asyncio.AbstractEventLoop, looks: list[Callable[[], bool]], quiet: int) -> None:
-    """One look at a loop that has been quiet for so many turns."""
+    """Looks at a loop that has been quiet for so many turns, and comes again on the next turn."""
     ready: Any = getattr(loop, "_ready", None)  # uvloop does not show its queue: there, turns alone must do
     quiet = 0 if ready else quiet + 1
     if quiet > QUIET_TURNS:

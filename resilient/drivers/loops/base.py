@@ -37,13 +37,13 @@ class Cutoff(Protocol):
 
 
 class Work(Protocol):
-    """What a task does."""
+    """The async function that a task of a group runs."""
 
     def __call__(self) -> Coroutine[Any, Any, None]: ...
 
 
 class Task(Protocol):
-    """One task."""
+    """A task of a group, as whoever may cancel it sees it."""
 
     def cancel(self) -> object: ...
 
@@ -59,11 +59,11 @@ class TaskGroup(Protocol):
     async def open(self) -> None: ...
 
     async def close(self) -> None:
-        """Waits for the last of them; raises the exit that one of them raised, if any did."""
+        """Waits until the last task has ended; raises the exit that a task raised, if any did."""
         ...
 
     def abandon(self) -> None:
-        """Cancels all at once, where nothing can be awaited any more."""
+        """Cancels all tasks at once, where nothing can be awaited any more."""
         ...
 
     def start(self, work: Work, name: str, ended: Callable[[], object]) -> Task:
@@ -79,12 +79,15 @@ class TaskGroup(Protocol):
         ...
 
     def left(self, before: int) -> bool:
-        """Whether it was cancelled from outside since: what it awaited may have been cancelled alone."""
+        """Whether the running task was cancelled from outside since ``cancellations`` gave this number.
+
+        If it was not, something that it awaited was cancelled alone.
+        """
         ...
 
 
 class Backend(Protocol):
-    """One kind of event loop."""
+    """One kind of event loop, such as trio, as a driver uses it."""
 
     async def sleep(self, seconds: float) -> None:
         """Sleeps, and lets others run even for 0 seconds."""
@@ -95,7 +98,7 @@ class Backend(Protocol):
     def cutoff(self, seconds: float, clock: Clock) -> Cutoff: ...
 
     def task_group(self) -> TaskGroup:
-        """A group that is yet to be opened."""
+        """Makes a group of tasks, which is yet to be opened."""
         ...
 
     def when_idle(self, look: Callable[[], bool]) -> None:

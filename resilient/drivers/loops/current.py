@@ -87,7 +87,7 @@ def _loaded(name: str) -> Backend:
 
 
 def task_group() -> TaskGroup:
-    """A group of tasks on the event loop that runs; it is yet to be opened."""
+    """Makes a group of tasks on the event loop that runs; the group is yet to be opened."""
     return current_backend().task_group()
 
 

@@ -3,12 +3,11 @@
 ::
 
     def dialled(dial):
-        yield Sleep(0.1)
         try:
-            conn = yield Call(dial)  # its value is the answer; its error is raised here
+            return (yield Call(dial))  # the value of the call; its error is raised here
         except OSError:
-            ...
-        return conn
+            yield Sleep(0.1)
+            return (yield Call(dial))
 
 A thread plays such steps by calling and blocking (:func:`play`), a task by awaiting (:func:`play_async`). Whatever
 ends a step early, a cancellation too, is raised at its ``yield``, so ``finally`` means what it says.
@@ -44,7 +43,7 @@ class Sleep(NamedTuple):
 
 
 class Join(NamedTuple, Generic[W]):
-    """Wait until woken.
+    """Wait until somebody wakes the waiter.
 
     Attributes:
         waiter: a :class:`ThreadWaiter` where a thread plays, the loop's own where a task does.
@@ -60,7 +59,7 @@ Steps: TypeAlias = Generator[Call | Sleep | Join[W], Any, T]
 
 
 def play(steps: Steps[ThreadWaiter, T], *, sleep: Callable[[float], object], plain: Callable[[object], object]) -> T:
-    """Plays steps in this thread.
+    """Plays steps in this thread, by calling and blocking.
 
     Args:
         steps: what is to be done.
@@ -93,7 +92,7 @@ def play(steps: Steps[ThreadWaiter, T], *, sleep: Callable[[float], object], pla
 
 
 async def play_async(steps: Steps[Waiter, T], clock: Clock) -> T:
-    """Plays steps in this task.
+    """Plays steps in this task, by awaiting.
 
     Args:
         steps: what is to be done.

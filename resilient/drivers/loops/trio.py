@@ -1,4 +1,4 @@
-"""trio."""
+"""The backend for trio: sleeping, waiting, cutting off, tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _watched: WeakKeyDictionary[trio.lowlevel.TrioToken, list[Callable[[], bool]]] =
 
 
 class TrioBackend:
-    """What a driver asks of trio."""
+    """trio as the backend of a driver."""
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
@@ -74,7 +74,7 @@ class TrioWaiter:
 
 
 class TrioCutoff:
-    """A cancel scope, by any clock."""
+    """A cancel scope whose time passes by any clock."""
 
     __slots__ = ("_clock", "_scope", "_seconds", "_timer")
 

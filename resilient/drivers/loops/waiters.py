@@ -13,10 +13,10 @@ __all__ = ["Latch", "ThreadWaiter", "Wakeable", "await_woken"]
 
 
 class Wakeable(Protocol):
-    """Who waits, as whoever wakes it sees it."""
+    """A thread or task that waits, as whoever wakes it sees it."""
 
     def wake(self) -> bool:
-        """Wakes it, from any thread; again does nothing. False if nobody is left to wake: its event loop is gone."""
+        """Wakes the one that waits, from any thread; again does nothing. False if its event loop is gone."""
         ...
 
 
@@ -29,7 +29,7 @@ class ThreadWaiter:
         self._woken = Event()
 
     def wake(self) -> bool:
-        """Wakes it, from any thread; again does nothing."""
+        """Wakes the thread that waits, from any other; again does nothing."""
         self._woken.set()
         return True
 
@@ -65,13 +65,13 @@ class Latch:
         self._waiters: list[Waiter] = []
 
     def happen(self) -> None:
-        """It happens; again does nothing."""
+        """Lets the thing happen, which wakes all who wait; again does nothing."""
         self.happened = True
         for waiter in self._waiters:
             waiter.wake()
 
     async def wait(self) -> None:
-        """Suspends the task until it has happened."""
+        """Suspends the task until the thing has happened."""
         if self.happened:
             return
         waiter = current_backend().waiter()
@@ -83,7 +83,7 @@ class Latch:
 
 
 async def await_woken(waiter: Waiter, clock: Clock, seconds: float | None) -> None:
-    """Suspends the task until it is woken, or that much time has passed by the clock (None: no limit)."""
+    """Suspends the task until the waiter is woken, or that much time has passed by the clock (None: no limit)."""
     if seconds is None:
         await waiter.wait()
         return

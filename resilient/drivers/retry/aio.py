@@ -62,7 +62,7 @@ async def go_on(
     kwargs: Mapping[str, Any],
     born: int,
 ) -> Any:
-    """The rest of a call whose attempt returned a coroutine."""
+    """Awaits the coroutine that an attempt of a blocking driver returned, and goes on under the async driver."""
     rescue.idle = True  # what had to be done before this attempt was done
     return await drive(rescue, call, None, args, kwargs, born, coroutine)
 
@@ -76,7 +76,7 @@ async def drive(
     born: int,
     pending: Coroutine[Any, Any, Any] | None,
 ) -> Any:
-    """The loop itself; ``pending`` is what the first call gave already."""
+    """Runs attempts until one works or the rescue stops; ``pending`` is what the first call gave already."""
     short, value, limit = rescue.short, None, None
     try:
         again = error is None or (short and rescue.repeats(error)) or rescue.attempt_failed(error)
@@ -109,7 +109,7 @@ register(drive.__code__, Place.DRIVER, _read_drive)
 
 
 async def bounded(rescue: Rescue, limit: Limit, attempt: Awaitable[Any]) -> Any:
-    """One attempt, cut off at its limit."""
+    """Awaits one attempt, which is cut off at its limit."""
     token = DEADLINE.set(rescue.attempt_deadline())
     try:
         with current_backend().cutoff(limit.seconds, rescue.clock) as cutoff:

@@ -26,7 +26,7 @@ class Participant(Protocol):
 
     @property
     def flight(self) -> SingleFlight:
-        """What is shared."""
+        """The single flight that all callers share."""
         ...
 
     def ask(self, wake: Callable[[], object]) -> Part:
@@ -46,7 +46,7 @@ class Participant(Protocol):
         ...
 
     def begins(self) -> bool:
-        """Whether the handler still is to run, which is about to."""
+        """Takes note that the handler is about to run; False if it is to run no more."""
         ...
 
     def run_handler(self) -> object:

@@ -41,7 +41,7 @@ MOST_NOTES = 16  # on one error: an object that is raised again and again must n
 
 
 class Rescue(Run):
-    """The rescue of one call.
+    """The rescue of one call that failed: what is decided, told and counted about it.
 
     Args:
         guard: the policy.
@@ -98,7 +98,7 @@ class Rescue(Run):
         return Attempt(self.guard, self.failures + 1, last_error, self.started, self.attempt_began)
 
     def lies_within(self, attempt: Attempt) -> None:
-        """The call runs within an attempt of another policy, which the stack does not show."""
+        """Takes note that the call runs within an attempt of another policy, which the stack does not show."""
         self.within = attempt
         if not self.guard.nested:
             self.attempts = 1
@@ -245,7 +245,7 @@ class Rescue(Run):
             tell(GaveUp(self.name, elapsed, self.failures, stop.by, reason, error, retry_at), listeners)
 
     def _nested_text(self) -> str:
-        """Retries within retries multiply: whoever reads why a call gave up should know."""
+        """What the note adds of an attempt of another policy around the call: retries within retries multiply."""
         around = self.within or attempt_around(self.guard)
         if around is None:
             return ""

@@ -64,7 +64,7 @@ class SingleFlight:
         return lambda: _LEADING.reset(token)
 
     def finish(self, ended_at: float | None) -> None:
-        """The leader is done.
+        """Ends the lead, and wakes those who joined.
 
         Args:
             ended_at: when its handler returned or raised; None if it was cancelled, so that another leads.

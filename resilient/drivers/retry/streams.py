@@ -100,7 +100,7 @@ class Passage:
 def stream(
     policy: Guard, call: Callable[..., Any], resume: Resume | None, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Generator[Any, Any, Any]:
-    """The items of a generator function."""
+    """Yields the items of a guarded generator function."""
     passage = Passage(policy, call, resume, args, kwargs)
     advance = _opener(passage)
     while True:
@@ -137,7 +137,7 @@ def stream(
 async def async_stream(
     policy: Guard, call: Callable[..., Any], resume: Resume | None, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> AsyncGenerator[Any, Any]:
-    """The items of an async generator function.
+    """Yields the items of a guarded async generator function.
 
     ``attempt_timeout`` bounds the wait for each item, ``timeout`` the whole stream.
     """

@@ -116,7 +116,7 @@ register(settle.__code__, Place.DRIVER, _read_settle)
 
 
 def _in_time(rescue: Rescue, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """One attempt, which can read when it must be over."""
+    """Makes one attempt, which can read when it must be over."""
     token = DEADLINE.set(rescue.attempt_deadline())
     try:
         return call(*args, **kwargs)
