@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import TIMEOUT_MAX, Event
 from typing import Protocol
 
-from resilient.drivers.clock import Clock, VirtualClock, is_virtual
+from resilient.drivers.clock import SYSTEM, Clock, VirtualClock, is_virtual
 from resilient.drivers.loops.base import Waiter
 from resilient.drivers.loops.current import current_backend
 
@@ -39,6 +39,19 @@ class ThreadWaiter:
             self._let_pass(clock, seconds)
         else:
             self._woken.wait(None if seconds is None else min(seconds, TIMEOUT_MAX))
+
+    def wait_outside(self, clock: Clock, seconds: float | None) -> None:
+        """Blocks the thread until it is woken, or that much time has passed: of virtual time, what others let pass."""
+        if seconds is None or not is_virtual(clock):
+            self.wait(SYSTEM, seconds)
+            return
+        if seconds <= 0.0:
+            return
+        timer = clock.call_later(seconds, self.wake)
+        try:
+            self._woken.wait()
+        finally:
+            timer.cancel()
 
     def _let_pass(self, clock: VirtualClock, seconds: float | None) -> None:
         """Lets virtual time pass, timer by timer: any of them may wake this."""

@@ -29,6 +29,11 @@ class Participant(Protocol):
         """The single flight that all callers share."""
         ...
 
+    @property
+    def stoppable(self) -> bool:
+        """Whether a thread that waits to lead may be woken, to give it up."""
+        ...
+
     def ask(self, wake: Callable[[], object]) -> Part:
         """The caller's part; if it joins, ``wake`` is called when whoever leads is done."""
         ...
@@ -78,7 +83,7 @@ def recover(participant: Participant, waiter: Callable[[], W]) -> Steps[W, bool]
         if part is Part.SKIP:
             return True
         if part is Part.LEAD:
-            return (yield from _lead(participant))
+            return (yield from _lead(participant, over if participant.stoppable else None))
         try:
             yield Join(over, participant.patience())
         finally:
@@ -87,7 +92,7 @@ def recover(participant: Participant, waiter: Callable[[], W]) -> Steps[W, bool]
             return False
 
 
-def _lead(participant: Participant) -> Steps[W, bool]:
+def _lead(participant: Participant, waiter: Wakeable | None) -> Steps[W, bool]:
     ended_at, failure = None, None
     unmark = participant.flight.lead()
     try:
@@ -95,7 +100,7 @@ def _lead(participant: Participant) -> Steps[W, bool]:
         if hold is None:
             return False
         if hold:
-            yield Sleep(hold)
+            yield Sleep(hold, waiter)
         if not participant.begins():
             return False
         try:
@@ -122,6 +127,8 @@ class RescueParticipant:
     """
 
     __slots__ = ("_blocking", "_born", "_error", "_rescue", "flight", "handler")
+
+    stoppable = False
 
     def __init__(
         self, rescue: Rescue, recovery: Recoverer, error: Exception | None, born: int, *, blocking: bool

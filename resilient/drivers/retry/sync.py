@@ -156,7 +156,7 @@ def prepare(rescue: Rescue, error: Exception | None, born: int) -> bool:
 def _recover(rescue: Rescue, recovery: Recoverer, error: Exception | None, born: int) -> bool:
     participant = RescueParticipant(rescue, recovery, error, born, blocking=True)
     steps = recover(participant, ThreadWaiter)
-    return play(steps, sleep=rescue.clock.sleep, plain=partial(_refuse_awaitable, participant.handler))
+    return play(steps, rescue.clock, partial(_refuse_awaitable, participant.handler))
 
 
 register(_recover.__code__, Place.BETWEEN, no_attempt)

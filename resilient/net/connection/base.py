@@ -10,6 +10,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER, link_plan
+from resilient.drivers.loops.steps import Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.net.connection.job import Lease
 from resilient.net.connection.settings import (
@@ -24,7 +25,6 @@ from resilient.net.connection.settings import (
     checked_recovery,
 )
 from resilient.net.connection.state import ConnectionState
-from resilient.net.connection.steps import Steps
 from resilient.net.connection.waiters import Waiters
 from resilient.observe.listeners import Listener
 from resilient.policies.gate import checked_listeners, checked_name
@@ -34,6 +34,7 @@ __all__ = ["BaseConnectionManager"]
 
 C = TypeVar("C")
 H = TypeVar("H", bound=Listener)
+W = TypeVar("W", bound=Wakeable)
 
 
 class BaseConnectionManager(Generic[C]):
@@ -168,7 +169,7 @@ class BaseConnectionManager(Generic[C]):
     def _using(self, lease: Lease[C]) -> Use[C]:
         return Use(self._state, self._waiters, lease)
 
-    def _drained(self, waiter: Wakeable, limit: float | None) -> Steps[bool]:
+    def _drained(self, waiter: W, limit: float | None) -> Steps[W, bool]:
         """Steps that take no more operations and wait for those under way; whether all of them ended in time."""
         self._state.drain()
         return self._waiters.drained(waiter, limit, self._state.clock)

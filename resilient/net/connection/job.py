@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from contextvars import ContextVar
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from resilient.core.action import Action
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.loops.base import Task
 
-__all__ = ["Job", "Lease", "Task", "began", "is_within", "running_job"]
+__all__ = ["Job", "Lease", "began", "is_within", "running_job"]
 
 
 C = TypeVar("C")
@@ -25,12 +26,6 @@ class Lease(NamedTuple, Generic[C]):
 
     conn: C
     generation: int
-
-
-class Task(Protocol):
-    """What runs a job in the background."""
-
-    def cancel(self) -> object: ...
 
 
 class Job:

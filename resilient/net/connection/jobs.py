@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from resilient.core.flight import Part
-from resilient.net.connection.job import Job, Task, began
+from resilient.drivers.loops.base import Task
+from resilient.drivers.loops.steps import Call, Steps
+from resilient.drivers.retry.recovery import recover
+from resilient.net.connection.job import Job, began
 from resilient.net.connection.recovery import RecoveryPart
 from resilient.net.connection.settings import CLOSE_TIMEOUT
 from resilient.net.connection.state import ConnectionState
-from resilient.net.connection.steps import Call, Join, Sleep, Steps
-from resilient.policies.recovery import Recovery
 
 __all__ = ["BaseJobs"]
 
@@ -34,7 +33,7 @@ class BaseJobs(Generic[C]):
     def __init__(self, state: ConnectionState[C]) -> None:
         self._state = state
 
-    def start(self, what: str, steps: Steps[None], job: Job) -> Task:
+    def start(self, what: str, steps: Steps[Any, None], job: Job) -> Task:
         """Runs a job in the background.
 
         Args:
@@ -70,11 +69,14 @@ class BaseJobs(Generic[C]):
         """Runs the handler of an action, or waits for whoever runs it already."""
         recovery = self._state.plan.recovery
         assert recovery is not None  # the reconciler has looked
-        part = RecoveryPart(recovery.flight, self._state.clock, job.ends_at)
-        part.task = self.start("recovery", self._recover(job, recovery, part), job)
+        assert job.action is not None  # it is a recovery
+        handler = recovery.handler(job.action)
+        assert handler is not None  # likewise
+        part = RecoveryPart(job, recovery.flight, handler, self._state.clock)
+        part.task = self.start("recovery", self._recover(job, part), job)
         return part
 
-    def _dial(self, job: Job) -> Steps[None]:
+    def _dial(self, job: Job) -> Steps[Any, None]:
         state, plan = self._state, self._state.plan
         made: list[C] = []
         began(job, state)
@@ -99,7 +101,7 @@ class BaseJobs(Generic[C]):
             for conn in made:
                 self.unwanted(conn)
 
-    def _probe(self, job: Job, conn: C) -> Steps[None]:
+    def _probe(self, job: Job, conn: C) -> Steps[Any, None]:
         probe, failure = self._state.plan.probe, None
         assert probe is not None  # heartbeats need one
         began(job, self._state)
@@ -114,65 +116,31 @@ class BaseJobs(Generic[C]):
         finally:
             del failure  # a frame that holds the error it raised is a cycle
 
-    def _discard(self, job: Job, conn: C) -> Steps[None]:
+    def _discard(self, job: Job, conn: C) -> Steps[Any, None]:
         close = self._state.plan.close
         assert close is not None  # whoever calls this has looked
         began(job, self._state)
         try:
-            yield Call(partial(close, conn), CLOSE_TIMEOUT, self._state.clock)
+            yield Call(partial(close, conn), CLOSE_TIMEOUT)
         except Exception:
             return  # a connection that is gone seldom likes to be closed
         finally:
             job.over = True
 
-    def _recover(self, job: Job, recovery: Recovery, part: RecoveryPart) -> Steps[None]:
-        assert job.action is not None  # it is a recovery
-        handler, failure = recovery.handler(job.action), None
-        assert handler is not None  # the reconciler has looked
+    def _recover(self, job: Job, part: RecoveryPart) -> Steps[Any, None]:
         began(job, self._state)
         try:
-            while not part.left:
-                waiter = self.waiter()
-                asked = part.ask(job.born, waiter)
-                if asked is Part.LEAD:
-                    yield from self._lead(recovery, part, waiter, handler)
-                if asked is not Part.JOIN:
-                    break
-                try:
-                    if not part.left:  # else nobody would wake it again
-                        yield Join(waiter)
-                finally:
-                    part.leave(waiter.wake)
-        except Exception as error:
-            failure = error
+            yield from recover(part, self.waiter)
         except BaseException as error:
             job.over = True
             self._interrupted(job, error)
             raise
+        failure, part.failure = part.failure, None
         try:
             job.over = True
             self._state.recovered(job, failure)
         finally:
             del failure  # a frame that holds the error it raised is a cycle
-
-    def _lead(self, recovery: Recovery, part: RecoveryPart, waiter: Any, handler: Callable[[], object]) -> Steps[None]:
-        clock, flight, ended_at = self._state.clock, recovery.flight, None
-        unmark = flight.lead()
-        try:
-            hold = flight.hold(clock.now())
-            if hold:
-                yield Sleep(hold, clock, waiter)
-            if part.left:
-                return
-            try:
-                yield Call(handler)
-            except Exception:
-                ended_at = clock.now()
-                raise
-            ended_at = clock.now()
-        finally:
-            unmark()
-            part.finish(ended_at)
 
     def _interrupted(self, job: Job, error: BaseException) -> None:
         """A job was cancelled, or its user code wants the program to end."""

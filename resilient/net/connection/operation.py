@@ -9,18 +9,19 @@ from typing import Generic, TypeVar, cast
 from resilient.core.action import Action
 from resilient.core.run import Run, gave_up_text
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.loops.steps import Call, Sleep, Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.errors import OutcomeUnknown
 from resilient.net.connection.events import note
 from resilient.net.connection.job import Lease
 from resilient.net.connection.state import ConnectionState
-from resilient.net.connection.steps import Call, Sleep, Steps
 from resilient.net.connection.waiters import Waiters
 
 __all__ = ["Operation"]
 
 C = TypeVar("C")
 T = TypeVar("T")
+W = TypeVar("W", bound=Wakeable)
 
 # These say that the other side did not do it.
 REFUSED = frozenset({Action.WAIT, Action.ROTATE_PROXY, Action.RELOGIN})
@@ -58,7 +59,7 @@ class Operation(Generic[C, T]):
         self._value: T | None = None
         self._run: Run | None = None
 
-    def steps(self, waiter: Callable[[], Wakeable]) -> Steps[None]:
+    def steps(self, waiter: Callable[[], W]) -> Steps[W, None]:
         """All that follows, until there is a result.
 
         Args:
@@ -78,7 +79,7 @@ class Operation(Generic[C, T]):
                     if wait is None:
                         return
                     if wait:
-                        yield Sleep(wait, self._state.clock)
+                        yield Sleep(wait)
                 lease = yield from self._waiters.granted(waiter, entered)
                 entered = True
                 try:

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from resilient.core.link import Recover, State, Wait
+from resilient.drivers.loops.base import Task
 from resilient.errors import AttemptTimeout, PeerSilent
-from resilient.net.connection.job import Job, Task
+from resilient.net.connection.job import Job
 from resilient.net.connection.state import ConnectionState
 
 __all__ = ["JobRunner", "Pause", "Reconciler"]

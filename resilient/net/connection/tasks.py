@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.loops.base import TaskGroup, Waiter
+from resilient.drivers.loops.base import Task, TaskGroup, Waiter
 from resilient.drivers.loops.current import current_backend, current_loop, task_group
+from resilient.drivers.loops.steps import Steps, play_async
 from resilient.drivers.loops.waiters import Latch, await_woken
 from resilient.net.connection.base import BaseConnectionManager
-from resilient.net.connection.job import Job, Task, is_within
+from resilient.net.connection.job import Job, is_within
 from resilient.net.connection.jobs import BaseJobs
 from resilient.net.connection.operation import Operation
 from resilient.net.connection.reconcile import Reconciler
 from resilient.net.connection.settings import ManagerSettings
 from resilient.net.connection.state import ConnectionState
-from resilient.net.connection.steps import Steps, play
 
 __all__ = ["ConnectionManager"]
 
@@ -88,7 +88,7 @@ class ConnectionManager(BaseConnectionManager[C]):
                 if operation is None:
                     self._waiters.leave()
         operation = operation or Operation(self._state, self._waiters, fn, idempotent)
-        await play(operation.steps(current_backend().waiter))
+        await play_async(operation.steps(current_backend().waiter), self._state.clock)
         return operation.result()
 
     @asynccontextmanager
@@ -101,7 +101,7 @@ class ConnectionManager(BaseConnectionManager[C]):
         self._check()
         lease = self._waiters.enter()
         if lease is None:
-            lease = await play(self._waiters.granted(current_backend().waiter))
+            lease = await play_async(self._waiters.granted(current_backend().waiter), self._state.clock)
         with self._using(lease) as conn:
             yield conn
 
@@ -116,7 +116,7 @@ class ConnectionManager(BaseConnectionManager[C]):
         """
         limit = optional_seconds("timeout", timeout)
         self._check()
-        drained = await play(self._drained(current_backend().waiter(), limit))
+        drained = await play_async(self._drained(current_backend().waiter(), limit), self._state.clock)
         await self.close()
         return drained
 
@@ -203,8 +203,8 @@ class TaskJobs(BaseJobs[C]):
         finally:
             del interrupt  # a frame that holds the error it raised is a cycle
 
-    def start(self, what: str, steps: Steps[None], job: Job) -> Task:
-        return self._start(partial(play, steps), what)
+    def start(self, what: str, steps: Steps[Waiter, None], job: Job) -> Task:
+        return self._start(partial(play_async, steps, self._state.clock), what)
 
     def waiter(self) -> Waiter:
         return current_backend().waiter()

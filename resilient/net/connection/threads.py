@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
+from inspect import iscoroutine
 from threading import Lock, Thread
 from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
 from resilient.core.duration import Duration, optional_seconds
+from resilient.drivers.loops.base import Task
+from resilient.drivers.loops.steps import Steps, play
 from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.net.connection.base import BaseConnectionManager
-from resilient.net.connection.job import Job, Task, began, is_within
+from resilient.net.connection.job import Job, began, is_within
 from resilient.net.connection.jobs import BaseJobs
 from resilient.net.connection.operation import Operation
 from resilient.net.connection.reconcile import Reconciler
 from resilient.net.connection.settings import CLOSE_TIMEOUT
 from resilient.net.connection.state import ConnectionState
-from resilient.net.connection.steps import Steps, block, block_until_woken, plain
 
 __all__ = ["MOST_HANGING", "ConnectionManager"]
 
@@ -80,7 +82,7 @@ class ConnectionManager(BaseConnectionManager[C]):
                 if operation is None:
                     self._waiters.leave()
         operation = operation or Operation(self._state, self._waiters, fn, idempotent)
-        block(operation.steps(ThreadWaiter))
+        play(operation.steps(ThreadWaiter), self._state.clock, plain)
         return operation.result()
 
     @contextmanager
@@ -93,7 +95,7 @@ class ConnectionManager(BaseConnectionManager[C]):
         self._state.check()
         lease = self._waiters.enter()
         if lease is None:
-            lease = block(self._waiters.granted(ThreadWaiter))
+            lease = play(self._waiters.granted(ThreadWaiter), self._state.clock, plain)
         with self._using(lease) as conn:
             yield conn
 
@@ -108,7 +110,7 @@ class ConnectionManager(BaseConnectionManager[C]):
         """
         limit = optional_seconds("timeout", timeout)
         self._state.check()
-        drained = block(self._drained(ThreadWaiter(), limit))
+        drained = play(self._drained(ThreadWaiter(), limit), self._state.clock, plain)
         self.close()
         return drained
 
@@ -184,8 +186,8 @@ class ThreadJobs(BaseJobs[C]):
         for thread in ending:
             thread.join(max(0.0, until - monotonic()))
 
-    def start(self, what: str, steps: Steps[None], job: Job) -> Task:
-        work = partial(block, steps)
+    def start(self, what: str, steps: Steps[ThreadWaiter, None], job: Job) -> Task:
+        work = partial(play, steps, self._state.clock, plain)
         self._start(self._limited(what, job, work) if what in LIMITED else work, what)
         return LEFT_BEHIND
 
@@ -195,7 +197,7 @@ class ThreadJobs(BaseJobs[C]):
     def unwanted(self, conn: C) -> None:
         """Ends a connection in this thread: it may have been left behind long ago."""
         if self._state.plan.close is not None:
-            block(self._discard(Job(0), conn))
+            play(self._discard(Job(0), conn), self._state.clock, plain)
 
     def tell(self) -> None:
         """Hands out the events that nobody was told yet, in a thread of their own, one at a time."""
@@ -258,7 +260,7 @@ class ThreadJobs(BaseJobs[C]):
                 if pause.passes:
                     waiter.wait(clock, pause.seconds)
                 else:
-                    block_until_woken(waiter, clock, pause.seconds)
+                    waiter.wait_outside(clock, pause.seconds)
         finally:
             self._state.close("its driver ended")
 
@@ -274,3 +276,15 @@ class ThreadJobs(BaseJobs[C]):
                         return
         finally:
             job.over = True
+
+
+def plain(value: T) -> T:
+    """Gives a result back, unless somebody would have to await it.
+
+    Raises:
+        TypeError: it is a coroutine.
+    """
+    if iscoroutine(value):
+        value.close()
+        raise TypeError("a coroutine cannot be awaited by threads: use resilient.net.ConnectionManager for async code")
+    return value

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
 
 from resilient.core.link import State
 from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.deadline import DEADLINE
+from resilient.drivers.loops.steps import Join, Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.errors import DeadlineExceeded
 from resilient.net.connection.job import Lease
-from resilient.net.connection.steps import Join
 
 __all__ = ["Connection", "Waiters"]
 
@@ -93,7 +93,7 @@ class Waiters(Generic[C]):
         for drainer in drainers:
             drainer.wake()
 
-    def granted(self, waiter: Callable[[], W], entered: bool = False) -> Generator[Join[W], None, Lease[C]]:
+    def granted(self, waiter: Callable[[], W], entered: bool = False) -> Steps[W, Lease[C]]:
         """Steps that wait for a connection, for as long as the policies around the caller leave.
 
         Args:
@@ -119,7 +119,7 @@ class Waiters(Generic[C]):
                 self._forsake(own)
             self._patience(deadline, since)  # before the connection: what comes too late is not taken
 
-    def drained(self, waiter: W, limit: float | None, clock: Clock) -> Generator[Join[W], None, bool]:
+    def drained(self, waiter: W, limit: float | None, clock: Clock) -> Steps[W, bool]:
         """Steps that wait for the end of all operations; whether all ended in time.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from resilient.core.action import Action, Verdict
@@ -11,6 +12,7 @@ from resilient.core.events import AttemptFailed, Event, GaveUp, Panic, Succeeded
 from resilient.core.polling import Polling, PollPlan
 from resilient.core.run import gave_up_text
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
+from resilient.drivers.loops.steps import Call, Steps
 from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO, WARNING
@@ -78,6 +80,19 @@ class BasePoller(Generic[T]):
             yield self._clock
         finally:
             self._runs = False
+
+    def _polled(self, fetch: Callable[[], object]) -> Steps[Any, float | None]:
+        """Fetches and applies; gives the seconds until the next fetch, None if that was the last."""
+        try:
+            value = cast("T", (yield Call(fetch)))
+        except Exception as error:
+            return self._failed(error)
+        wait = self._answered()
+        outcome: object = None
+        if self._apply is not None:
+            outcome = yield Call(partial(self._apply, value))
+        self._applied(value, outcome)
+        return wait
 
     def _answered(self) -> float:
         """There is an answer: seconds until the next fetch."""

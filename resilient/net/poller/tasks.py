@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
 from typing import TypeVar
 
 from resilient.core.backoff import Backoff
@@ -11,6 +10,7 @@ from resilient.core.duration import Duration
 from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.loops.current import pause
+from resilient.drivers.loops.steps import play_async
 from resilient.drivers.wrapping.kind import Kind
 from resilient.net.poller.base import BasePoller, checked_kind
 from resilient.observe.listeners import Listener
@@ -70,19 +70,5 @@ class Poller(BasePoller[T]):
             RuntimeError: it runs already.
         """
         with self._running() as clock:
-            while (wait := await self._poll()) is not None:
+            while (wait := await play_async(self._polled(self._fetch), clock)) is not None:
                 await pause(clock, wait)
-
-    async def _poll(self) -> float | None:
-        try:
-            value = await self._fetch()
-        except Exception as error:
-            return self._failed(error)
-        wait = self._answered()
-        outcome: object = None
-        if self._apply is not None:
-            outcome = self._apply(value)
-            if isinstance(outcome, CoroutineType):
-                outcome = await outcome
-        self._applied(value, outcome)
-        return wait

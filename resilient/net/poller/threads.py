@@ -10,6 +10,7 @@ from resilient.core.duration import Duration
 from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.clock import is_virtual
+from resilient.drivers.loops.steps import play
 from resilient.drivers.wrapping.kind import Kind
 from resilient.net.poller.base import BasePoller, checked_kind
 from resilient.net.supervisor.stop_signal import StopSignal
@@ -67,17 +68,13 @@ class Poller(BasePoller[T]):
             RuntimeError: it runs already.
         """
         with self._running() as clock:
-            while (wait := self._poll()) is not None:
+            while (wait := play(self._polled(self._fetch), clock, taken)) is not None:
                 if is_virtual(clock):
                     clock.record(wait)
                 if stop.wait(wait):
                     return
 
-    def _poll(self) -> float | None:
-        try:
-            value = self._fetch()
-        except Exception as error:
-            return self._failed(error)
-        wait = self._answered()
-        self._applied(value, None if self._apply is None else self._apply(value))
-        return wait
+
+def taken(value: object) -> object:
+    """Gives a result back: a fetch may well return something that could be awaited."""
+    return value

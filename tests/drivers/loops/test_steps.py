@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from loops import LOOPS, run
 
+from resilient.drivers.clock import SYSTEM
 from resilient.drivers.loops.current import current_backend
 from resilient.drivers.loops.steps import Call, Join, Sleep, play, play_async
 from resilient.drivers.loops.waiters import ThreadWaiter
@@ -21,7 +22,7 @@ PLAYERS = ["thread", *LOOPS]
 def played(player: str, steps: Callable[[Callable[[], Any]], Generator[Any, Any, Any]], clock: FakeClock) -> Any:
     """What steps come to that are made with what makes a waiter."""
     if player == "thread":
-        return play(steps(ThreadWaiter), sleep=clock.sleep, plain=lambda value: value)
+        return play(steps(ThreadWaiter), clock, lambda value: value)
 
     async def main() -> Any:
         return await play_async(steps(current_backend().waiter), clock)
@@ -113,6 +114,57 @@ def test_a_join_ends_when_its_time_is_up(player: str) -> None:
     assert "over" == played(player, steps, FakeClock())
 
 
+@pytest.mark.parametrize("player", PLAYERS)
+def test_a_join_may_be_measured_by_a_clock_of_its_own(player: str) -> None:
+    """A virtual one's time is let pass by others."""
+
+    def steps(waiter: Callable[[], Any]) -> Generator[Any, Any, Any]:
+        threading.Timer(0.01, lambda: own.advance(60)).start()
+        yield Join(waiter(), 60, own)
+        return own.now()
+
+    clock, own = FakeClock(), FakeClock()
+    assert 60.0 == played(player, steps, clock)
+
+
+def test_a_thread_that_sleeps_may_be_woken() -> None:
+    """By its waiter; what it was to sleep is recorded all the same."""
+
+    def steps(waiter: Callable[[], Any]) -> Generator[Any, Any, Any]:
+        over = waiter()
+        over.wake()
+        yield Sleep(1000, over)
+        return clock.now()
+
+    clock = FakeClock()
+    assert (0.0, [1000]) == (played("thread", steps, clock), clock.sleeps)
+    assert None is play(iter_of(Sleep(1000, woken())), SYSTEM, lambda value: value)
+
+
+def woken() -> ThreadWaiter:
+    """A waiter that nobody has to wait for."""
+    waiter = ThreadWaiter()
+    waiter.wake()
+    return waiter
+
+
+def iter_of(step: Any) -> Generator[Any, Any, None]:
+    """The one step."""
+    yield step
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_call_of_a_task_is_cut_off_at_its_limit(loop: str) -> None:
+    """And the steps go on."""
+
+    def steps(waiter: object) -> Generator[Any, Any, Any]:
+        cut = yield Call(lambda: clock.asleep(1000), 5)
+        return cut, (yield Call(lambda: 3, 5)), clock.now()
+
+    clock = FakeClock()
+    assert (None, 3, 5.0) == played(loop, steps, clock)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_task_awaits_what_a_call_returns(loop: str) -> None:
     """If that can be awaited."""
@@ -139,7 +191,7 @@ def test_a_thread_asks_whether_a_result_is_plain() -> None:
         except TypeError as error:
             return str(error)
 
-    assert "this must be awaited" == play(steps(), sleep=print, plain=plain)
+    assert "this must be awaited" == play(steps(), FakeClock(), plain)
 
 
 @pytest.mark.parametrize("leaving", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])

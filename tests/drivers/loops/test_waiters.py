@@ -47,6 +47,27 @@ def test_a_thread_waits_no_longer_than_its_time() -> None:
     assert not thread.is_alive()
 
 
+def test_virtual_time_that_others_let_pass_ends_a_wait() -> None:
+    """The thread itself lets none pass; without any to wait for it does not."""
+    clock, waiter = FakeClock(), ThreadWaiter()
+    thread = threading.Thread(target=waiter.wait_outside, args=(clock, 5.0), daemon=True)
+    thread.start()
+    while clock._next_due() is None:
+        assert thread.is_alive()
+    clock.advance(5)
+    thread.join(20)
+    assert (False, 5.0) == (thread.is_alive(), clock.now())
+    ThreadWaiter().wait_outside(clock, 0.0)
+
+
+def test_real_time_ends_a_wait_for_others() -> None:
+    """Without a limit, only being woken does."""
+    ThreadWaiter().wait_outside(SYSTEM, 0.001)
+    waiter = ThreadWaiter()
+    waiter.wake()
+    waiter.wait_outside(FakeClock(), None)
+
+
 @pytest.mark.parametrize(("due", "seconds", "now"), [(2, 5.0, 2.0), (5, 2.0, 2.0), (2, None, 2.0), (5, 5.0, 5.0)])
 def test_virtual_time_passes_until_a_timer_wakes(due: float, seconds: float | None, now: float) -> None:
     """Timer by timer, and no further than it must; nothing of the wait is left behind."""

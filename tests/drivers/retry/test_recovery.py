@@ -22,7 +22,15 @@ RECONNECT = Classifier(Rule(OSError, Action.RECONNECT))
 class Recorded:
     """A participant that writes down what it is asked."""
 
-    def __init__(self, *parts: Part, hold: float | None = 0.0, begins: bool = True, goes_on: bool = True) -> None:
+    def __init__(
+        self,
+        *parts: Part,
+        hold: float | None = 0.0,
+        begins: bool = True,
+        goes_on: bool = True,
+        stoppable: bool = False,
+    ) -> None:
+        self.stoppable = stoppable
         self.flight = SingleFlight(0)
         self.log: list[object] = []
         self._parts = list(parts)
@@ -79,6 +87,13 @@ def test_who_leads_waits_first_if_it_must() -> None:
     """So that recoveries stay apart."""
     leader = Recorded(Part.LEAD, hold=3.0)
     assert ([Sleep(3.0), Call(leader.run_handler)], True) == steps_of(leader)
+
+
+def test_a_leader_that_can_be_stopped_waits_for_that_too() -> None:
+    """Its waiter ends the wait."""
+    (sleep, _), _ = steps_of(Recorded(Part.LEAD, hold=2.0, stoppable=True))
+    assert isinstance(sleep, Sleep)
+    assert (2.0, True) == (sleep.seconds, isinstance(sleep.waiter, ThreadWaiter))
 
 
 @pytest.mark.parametrize("settings", [{"hold": None}, {"begins": False}])
