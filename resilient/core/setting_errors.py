@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["SettingError", "SettingTypeError", "SettingValueError", "setting_of"]
+__all__ = ["SettingError", "SettingTypeError", "SettingValueError", "checked_name", "setting_of"]
 
 
 class SettingError(Exception):
@@ -54,3 +54,14 @@ def setting_of(error: BaseException) -> str:
 def _rebuilt(kind: type[SettingError], args: tuple[Any, ...]) -> SettingError:
     # By __new__, as the text that copies and pickles bring is whole already.
     return kind.__new__(kind, *args)
+
+
+def checked_name(name: object) -> str:
+    """Checks the name of a policy, or of something that is managed.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(name, str):
+        raise SettingTypeError("name", f"must be a str, got {name!r}")
+    return name

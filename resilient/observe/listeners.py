@@ -7,6 +7,7 @@ that raises hurts nothing but itself; what it raised is logged.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from threading import Lock
 from types import TracebackType
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from resilient.core.events import Event
 from resilient.core.setting_errors import SettingTypeError
 from resilient.observe.log import INFO, LOG, report, write
 
-__all__ = ["Listener", "Subscription", "hearers", "listen", "tell"]
+__all__ = ["Listener", "Subscription", "checked_listener", "checked_listeners", "hearers", "listen", "tell"]
 
 Listener: TypeAlias = Callable[[Event], object]
 
@@ -88,3 +89,34 @@ def tell(event: Event, listeners: tuple[Listener, ...]) -> None:
             listener(event)
         except Exception as error:
             report(listener, error)
+
+
+def checked_listeners(listeners: object, *, plain: bool = False) -> tuple[Listener, ...]:
+    """Functions of an event: one, or several.
+
+    Args:
+        listeners: a function, or a list or tuple of them.
+        plain: whether an async function is refused, which nobody would await.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    heard = (listeners,) if callable(listeners) else listeners
+    if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
+        raise SettingTypeError("listeners", f"must be functions of an event, got {listeners!r}")
+    if plain:
+        for listener in heard:
+            checked_listener(listener)
+    return tuple(heard)
+
+
+def checked_listener(listener: object) -> Listener:
+    """A function that hears events.
+
+    Raises:
+        TypeError: it cannot be called, or would have to be awaited.
+    """
+    if not callable(listener) or iscoroutinefunction(listener):
+        problem = f"must be a plain function of an event, which nobody awaits, got {listener!r}"
+        raise SettingTypeError("listeners", problem, subject="a listener")
+    return listener

@@ -10,13 +10,13 @@ from resilient.core.classify import classifier_of
 from resilient.core.concurrency import Algorithm, ConcurrencyMetrics
 from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
-from resilient.core.setting_errors import SettingValueError
+from resilient.core.setting_errors import SettingValueError, checked_name
 from resilient.core.vegas import Vegas
 from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
 from resilient.drivers.gates.circuit_breaker import Chance, Verdicts
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners
+from resilient.policies.gate import GatePolicy
 from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful

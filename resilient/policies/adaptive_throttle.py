@@ -7,13 +7,14 @@ from typing import TypedDict, Unpack
 
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, number, seconds, whole
+from resilient.core.setting_errors import checked_name
 from resilient.core.throttle import ThrottleMetrics
 from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
 from resilient.drivers.gates.circuit_breaker import Verdicts
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.observe.listeners import Listener
+from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.frozen import by_name
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.policies.gate import GatePolicy
 from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful

@@ -7,10 +7,11 @@ from typing import TypedDict, Unpack
 
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.permits import PermitsMetrics
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.gates.bulkhead import AsyncPermitGate, PermitGate, SharedPermits
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners
+from resilient.policies.gate import GatePolicy
 from resilient.policies.shared import Home, Stateful
 
 __all__ = ["Bulkhead"]

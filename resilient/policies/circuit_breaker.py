@@ -11,12 +11,12 @@ from resilient.core.backoff import Backoff, constant
 from resilient.core.breaker import BreakerMetrics, BreakerPlan, State
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, share, whole
-from resilient.core.setting_errors import SettingTypeError, SettingValueError
+from resilient.core.setting_errors import SettingTypeError, SettingValueError, checked_name
 from resilient.drivers.gates.circuit_breaker import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.observe.listeners import Listener
+from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.frozen import by_name
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.policies.gate import GatePolicy
 from resilient.policies.judging import says, says_of
 from resilient.policies.retry import OnErrors
 from resilient.policies.shared import Home, Stateful

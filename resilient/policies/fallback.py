@@ -14,12 +14,11 @@ from resilient.core.classify import Classifier, check_rules, classifier_of
 from resilient.core.events import Entered, FellBack
 from resilient.core.outcome import Outcome
 from resilient.core.rule import Rule
-from resilient.core.setting_errors import SettingTypeError
+from resilient.core.setting_errors import SettingTypeError, checked_name
 from resilient.drivers.retry.rescue import outer_cut
 from resilient.drivers.wrapping.kind import Kind, kind_of
 from resilient.drivers.wrapping.wrap import OURS, wrap_rescued
-from resilient.observe.listeners import Listener, hearers, tell
-from resilient.policies.gate import checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners, hearers, tell
 from resilient.policies.policy import Policy
 from resilient.policies.retry import OnErrors
 

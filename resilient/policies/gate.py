@@ -8,7 +8,6 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from resilient.core.events import CallRejected, Entered, TimedOut
-from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.blocks.levels import BlockGate, Part
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
@@ -17,7 +16,7 @@ from resilient.errors import PolicyTimeout, Rejected
 from resilient.observe.listeners import Listener, tell
 from resilient.policies.policy import Policy
 
-__all__ = ["GatePolicy", "checked_listeners", "checked_name"]
+__all__ = ["GatePolicy"]
 
 
 class GatePolicy(Policy):
@@ -149,26 +148,3 @@ class _Noted:
     def _rejected(self, error: Rejected) -> None:
         retry_at = None if error.retry_after is None else CLOCK.get().now() + error.retry_after
         tell(CallRejected(self._name, 0.0, self._policy, error, retry_at), self._listeners)
-
-
-def checked_name(name: object) -> str:
-    """A policy's name.
-
-    Raises:
-        TypeError: it is no text.
-    """
-    if not isinstance(name, str):
-        raise SettingTypeError("name", f"must be a str, got {name!r}")
-    return name
-
-
-def checked_listeners(listeners: object) -> tuple[Listener, ...]:
-    """Functions of an event: one, or several.
-
-    Raises:
-        TypeError: they are something else.
-    """
-    heard = (listeners,) if callable(listeners) else listeners
-    if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
-        raise SettingTypeError("listeners", f"must be functions of an event, got {listeners!r}")
-    return tuple(heard)

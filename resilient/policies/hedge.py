@@ -10,13 +10,13 @@ from typing import Any, TypedDict, Unpack
 from resilient.core.duration import Duration
 from resilient.core.events import Entered
 from resilient.core.hedging import HedgeMetrics, Percentile, hedge_plan
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.hedging.race import Hedges, Terms
 from resilient.drivers.hedging.tasks import adopt, call_in_tasks
 from resilient.drivers.hedging.threads import call_hedged, call_in_threads
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import wrap_eager
-from resilient.observe.listeners import Listener, tell
-from resilient.policies.gate import checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners, tell
 from resilient.policies.policy import Policy
 from resilient.policies.shared import Home, Stateful
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack, cast
 
-from resilient.core.setting_errors import SettingTypeError, SettingValueError
+from resilient.core.setting_errors import SettingTypeError, SettingValueError, checked_name
 from resilient.drivers.blocks.attempts import Attempts
 from resilient.drivers.blocks.levels import Part
 from resilient.drivers.wrapping.kind import Kind
 from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_name
 from resilient.policies.policy import Policy
 from resilient.policies.timeout import Timeout
 

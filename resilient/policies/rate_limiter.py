@@ -8,12 +8,12 @@ from typing import TypedDict, Unpack
 
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.rate import RateMetrics
-from resilient.core.setting_errors import SettingTypeError, SettingValueError
+from resilient.core.setting_errors import SettingTypeError, SettingValueError, checked_name
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.drivers.gates.rate_limiter import AsyncRateGate, RateGate, SharedRate
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners
+from resilient.policies.gate import GatePolicy
 from resilient.policies.shared import Home, Stateful
 
 __all__ = ["RateLimiter"]

@@ -26,7 +26,7 @@ from resilient.drivers.retry.streams import Resume
 from resilient.drivers.wrapping.compile import POLICY
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import OF_FIRST, wrap_eager, wrap_rescued
-from resilient.observe.listeners import Listener, tell
+from resilient.observe.listeners import Listener, checked_listeners, tell
 from resilient.policies.frozen import by_name
 from resilient.policies.guarding import check_kind
 from resilient.policies.policy import NOT_PLAIN, Policy
@@ -121,7 +121,7 @@ class Retry(Policy):
         fix(self, "attempt_timeout", attempt_timeout)
         max_wait = seconds("max_wait", self.max_wait)
         fix(self, "max_wait", max_wait)
-        fix(self, "listeners", _checked_listeners(self.listeners))
+        fix(self, "listeners", checked_listeners(self.listeners))
         _check("backoff", self.backoff, Backoff, "a Backoff, such as backoff.exponential(0.1)")
         _check("recovery", self.recovery, (Recovery, type(None)), "a Recovery or None")
         _check("budget", self.budget, (Budget, type(None)), "a retry budget or None")
@@ -267,10 +267,3 @@ def _telling(succeeded: Callable[[float, float | None], None]) -> Callable[[], N
 def _check(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
     if not isinstance(value, kinds):
         raise SettingTypeError(name, f"must be {wanted}, got {value!r}")
-
-
-def _checked_listeners(listeners: object) -> tuple[Listener, ...]:
-    heard = (listeners,) if callable(listeners) else listeners
-    if not isinstance(heard, (tuple, list)) or not all(callable(listener) for listener in heard):
-        raise SettingTypeError("listeners", f"must be functions of an event, got {listeners!r}")
-    return tuple(heard)

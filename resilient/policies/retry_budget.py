@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 
 from resilient.core.budget import Budget, Quota, Ratio, Tokens
 from resilient.core.duration import Duration, number, seconds
-from resilient.core.setting_errors import SettingValueError
-from resilient.policies.gate import checked_name
+from resilient.core.setting_errors import SettingValueError, checked_name
 from resilient.policies.shared import Home, Stateful
 
 __all__ = ["BudgetMetrics", "RetryBudget"]

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Self, TypedDict, Unpack
 
 from resilient.core.duration import Duration, seconds
-from resilient.core.setting_errors import SettingTypeError
+from resilient.core.setting_errors import SettingTypeError, checked_name
 from resilient.drivers.blocks.attempts import Attempts
 from resilient.drivers.blocks.levels import BlockLimit, Part
 from resilient.drivers.deadline import DEADLINE
@@ -18,8 +18,8 @@ from resilient.drivers.gates.timeout import AsyncTimeLimit, TimeLimit, call_in_w
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import wrap_eager
 from resilient.errors import AttemptTimeout, DeadlineExceeded, PolicyTimeout
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners
+from resilient.policies.gate import GatePolicy
 from resilient.policies.policy import Policy
 
 __all__ = ["Timeout"]

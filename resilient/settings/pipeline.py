@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from resilient.policies.gate import checked_name
+from resilient.core.setting_errors import checked_name
 from resilient.policies.pipeline import Pipeline
 from resilient.policies.policy import Policy
 from resilient.settings.table import Table, choices

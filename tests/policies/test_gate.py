@@ -22,8 +22,10 @@ from resilient import (
     current_deadline,
     events,
 )
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.policies.gate import GatePolicy, checked_listeners, checked_name
+from resilient.observe.listeners import checked_listeners
+from resilient.policies.gate import GatePolicy
 from resilient.testing import FakeClock, Script
 
 

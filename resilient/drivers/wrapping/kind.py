@@ -9,7 +9,9 @@ from enum import Enum, auto
 from types import FunctionType, MethodType
 from typing import Any
 
-__all__ = ["Kind", "kind_of"]
+from resilient.core.setting_errors import SettingTypeError
+
+__all__ = ["BLOCKING", "Kind", "checked_kind", "kind_of"]
 
 
 class Kind(Enum):
@@ -20,6 +22,10 @@ class Kind(Enum):
     EITHER = auto()  # only its result will tell: a lambda, a bound method, a decorated coroutine function
     GENERATOR = auto()
     ASYNC_GENERATOR = auto()
+
+
+# Of functions that may be called from a thread, as their results are not to be awaited.
+BLOCKING = (Kind.SYNC, Kind.EITHER)
 
 
 def kind_of(call: Callable[..., Any]) -> Kind:
@@ -47,3 +53,27 @@ def _returns_its_result(function: FunctionType) -> bool:
         and not hasattr(function, "__wrapped__")
         and not any(hint in promised for hint in ("Awaitable", "Coroutine", "Future", "Task"))
     )
+
+
+def checked_kind(setting: str, call: object, kinds: tuple[Kind, ...], *, wanted: str = "", instead: str = "") -> Kind:
+    """What calling a function gives, if it is one of these.
+
+    Args:
+        setting: the name of the argument.
+        call: the function.
+        kinds: what it may give.
+        wanted: what the function should be, for the error.
+        instead: what else there is, for the error.
+
+    Raises:
+        TypeError: it cannot be called, or gives something else.
+    """
+    if not callable(call):
+        raise SettingTypeError(setting, f"must be a function, got {call!r}")
+    kind = kind_of(call)
+    if kind in kinds:
+        return kind
+    usual = "an async function" if Kind.ASYNC in kinds else "a blocking function"
+    if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
+        usual = "a function, not a generator"
+    raise SettingTypeError(setting, f"must be {wanted or usual}, got {call!r}{instead}")

@@ -10,6 +10,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER, link_plan
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.loops.steps import Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.net.connection.job import Lease
@@ -21,13 +22,11 @@ from resilient.net.connection.settings import (
     checked_endpoints,
     checked_function,
     checked_heartbeat,
-    checked_hook,
     checked_recovery,
 )
 from resilient.net.connection.state import ConnectionState
 from resilient.net.connection.waiters import Waiters
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_listeners, checked_name
+from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.recovery import Recovery
 
 __all__ = ["BaseConnectionManager"]
@@ -85,9 +84,7 @@ class BaseConnectionManager(Generic[C]):
         Raises:
             TypeError, ValueError: an argument is of the wrong type or out of range.
         """
-        hears = checked_listeners(listeners)
-        for listener in hears:
-            checked_hook(listener)
+        hears = checked_listeners(listeners, plain=True)
         plan = ManagerPlan(
             checked_function("connect", connect, "that makes a connection"),
             close if close is None else checked_function("close", close, "of the connection"),

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from resilient.core.action import Action
 from resilient.core.events import Event, LinkChanged, Recovered, Recovering, RecoveryFailed, Waiting
 from resilient.core.link import Move, State
-from resilient.net.connection.settings import checked_hook
-from resilient.observe.listeners import Listener, hearers, tell
+from resilient.observe.listeners import Listener, checked_listener, hearers, tell
 from resilient.observe.log import level_of
 
 __all__ = ["EventQueue", "note"]
@@ -50,7 +49,7 @@ class EventQueue:
         Raises:
             TypeError: it cannot be called, or would have to be awaited.
         """
-        checked_hook(listener)
+        checked_listener(listener)
         self._listeners = (*self._listeners, listener)
 
     def moved(self, moves: Iterable[Move], now: float, why: str) -> None:

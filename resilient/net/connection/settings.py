@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
 from typing import Generic, Required, TypedDict, TypeVar
 
 from resilient.core.backoff import Backoff
@@ -16,7 +15,7 @@ from resilient.policies.recovery import Recovery
 
 __all__ = [
     "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats", "checked_endpoints",
-    "checked_function", "checked_heartbeat", "checked_hook", "checked_recovery",
+    "checked_function", "checked_heartbeat", "checked_recovery",
 ]  # fmt: skip
 
 C = TypeVar("C")
@@ -105,16 +104,6 @@ class ManagerStats:
     waiting: int
     uptime: float
     last_error: Exception | None
-
-
-def checked_hook(listener: object) -> None:
-    """Refuses what cannot hear events.
-
-    Raises:
-        TypeError: it cannot be called, or would have to be awaited.
-    """
-    if not callable(listener) or iscoroutinefunction(listener):
-        raise TypeError(f"a listener must be a plain function of an event, which nobody awaits, got {listener!r}")
 
 
 def checked_function(name: str, function: object, what: str) -> Callable[..., object]:

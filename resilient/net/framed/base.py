@@ -12,11 +12,10 @@ from resilient.core.link import State
 from resilient.core.link_plan import BACKOFF, STABLE_AFTER
 from resilient.core.outbox_plan import OutboxPlan
 from resilient.drivers.wrapping.kind import Kind
-from resilient.net.connection.settings import CONNECT_TIMEOUT, MISSES, checked_hook
+from resilient.net.connection.settings import CONNECT_TIMEOUT, MISSES
 from resilient.net.framed.channel import FramedChannel
 from resilient.net.framed.settings import ON, PLAN, Addresses, FramedPlan, FramedStats, read_addresses
-from resilient.observe.listeners import Listener
-from resilient.policies.gate import checked_listeners
+from resilient.observe.listeners import Listener, checked_listener, checked_listeners
 
 __all__ = ["BaseFramedClient"]
 
@@ -76,9 +75,7 @@ class BaseFramedClient:
         Raises:
             TypeError, ValueError: an argument is of the wrong type or out of range.
         """
-        hears = checked_listeners(listeners)
-        for listener in hears:
-            checked_hook(listener)
+        hears = checked_listeners(listeners, plain=True)
         addresses = read_addresses(address)
         if not isinstance(outbox, OutboxPlan):
             raise TypeError(f'outbox must be an OutboxPlan, such as OutboxPlan("drop_oldest"), got {outbox!r}')
@@ -130,7 +127,7 @@ class BaseFramedClient:
         Raises:
             TypeError: it cannot be called, or is async: nobody would await it.
         """
-        checked_hook(listener)
+        checked_listener(listener)
         self._channel.manager.on_event(self._aside(listener))
         return listener
 

@@ -23,14 +23,13 @@ from resilient.drivers.clock import CLOCK, SYSTEM, Clock
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.forks import Origin
 from resilient.drivers.loops.current import current_backend
-from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.kind import Kind, checked_kind
 from resilient.net.connection.settings import CLOSE_TIMEOUT
 from resilient.net.connection.tasks import ConnectionManager
 from resilient.net.framed.protocol import FramedProtocol
 from resilient.net.framed.receive_queue import ReceiveQueue
 from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import FramedPlan, FramedStats, panics_only
-from resilient.net.poller.base import checked_kind
 from resilient.policies.catch import Catch
 
 __all__ = ["FramedChannel"]

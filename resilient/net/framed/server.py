@@ -17,14 +17,12 @@ from resilient.core.addresses import Address, AddressLike, TcpAddress, UnixAddre
 from resilient.core.duration import Duration, seconds, whole
 from resilient.core.frames import MAX_FRAME, checked_limit, encode
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.wrapping.kind import Kind
+from resilient.drivers.wrapping.kind import Kind, checked_kind
 from resilient.net.framed.server_connection import Peer, Service
 from resilient.net.framed.settings import panics_only, refuse_trio
 from resilient.net.framed.sockets import BACKLOG, listen_tcp, listen_unix
-from resilient.net.poller.base import checked_kind
-from resilient.observe.listeners import Listener
+from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.catch import Catch
-from resilient.policies.gate import checked_listeners
 
 __all__ = ["FramedServer", "Peer", "ServerStats"]
 

@@ -11,15 +11,15 @@ from resilient.core.action import Action, Verdict
 from resilient.core.events import AttemptFailed, Event, GaveUp, Panic, Succeeded, Waiting
 from resilient.core.polling import Polling, PollPlan
 from resilient.core.run import gave_up_text
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
 from resilient.drivers.loops.steps import Call, Steps
-from resilient.drivers.wrapping.kind import Kind, kind_of
-from resilient.observe.listeners import Listener, hearers, tell
+from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.observe.listeners import Listener, checked_listeners, hearers, tell
 from resilient.observe.log import INFO, WARNING
 from resilient.policies.catch import Catch
-from resilient.policies.gate import checked_listeners, checked_name
 
-__all__ = ["BasePoller", "checked_kind"]
+__all__ = ["BasePoller"]
 
 T = TypeVar("T")
 
@@ -141,20 +141,3 @@ class BasePoller(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {self.failures} failures, {self.rejected} rejected>"
-
-
-def checked_kind(argument: str, call: object, kinds: tuple[Kind, ...]) -> Kind:
-    """What calling a function gives.
-
-    Raises:
-        TypeError: it cannot be called, or gives something else than these.
-    """
-    if not callable(call):
-        raise TypeError(f"{argument} must be a function, got {call!r}")
-    kind = kind_of(cast("Callable[..., Any]", call))
-    if kind not in kinds:
-        wanted = "an async function" if Kind.ASYNC in kinds else "a blocking function"
-        if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
-            wanted = "a function, not a generator"
-        raise TypeError(f"{argument} must be {wanted}, got {call!r}")
-    return kind

@@ -11,8 +11,8 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.loops.current import pause
 from resilient.drivers.loops.steps import play_async
-from resilient.drivers.wrapping.kind import Kind
-from resilient.net.poller.base import BasePoller, checked_kind
+from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.net.poller.base import BasePoller
 from resilient.observe.listeners import Listener
 
 __all__ = ["Poller"]

@@ -11,8 +11,8 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.clock import is_virtual
 from resilient.drivers.loops.steps import play
-from resilient.drivers.wrapping.kind import Kind
-from resilient.net.poller.base import BasePoller, checked_kind
+from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.net.poller.base import BasePoller
 from resilient.net.supervisor.stop_signal import StopSignal
 from resilient.observe.listeners import Listener
 

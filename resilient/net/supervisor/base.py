@@ -16,12 +16,12 @@ from resilient.core.duration import Duration
 from resilient.core.events import Event, GaveUp, Panic, TimedOut, Waiting
 from resilient.core.naming import is_named
 from resilient.core.restarts import Ended, Escalate, Intensity, Restart, RestartPlan, Restarts, Step
+from resilient.core.setting_errors import checked_name
 from resilient.drivers.clock import CLOCK
 from resilient.errors import PolicyTimeout, ResilientError
-from resilient.observe.listeners import Listener, hearers, tell
+from resilient.observe.listeners import Listener, checked_listeners, hearers, tell
 from resilient.observe.log import ERROR, INFO, WARNING
 from resilient.policies.catch import NATIVE_PANICS
-from resilient.policies.gate import checked_listeners, checked_name
 
 __all__ = [
     "BaseSupervisor",

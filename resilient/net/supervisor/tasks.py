@@ -15,7 +15,7 @@ from resilient.drivers.clock import CLOCK
 from resilient.drivers.loops.base import Task, TaskGroup
 from resilient.drivers.loops.current import current_backend, pause, task_group
 from resilient.drivers.loops.waiters import Latch
-from resilient.drivers.wrapping.kind import Kind, kind_of
+from resilient.drivers.wrapping.kind import Kind, checked_kind
 from resilient.net.supervisor.base import BaseSupervisor, Loop, RestartSettings, is_panic
 from resilient.observe.listeners import Listener
 
@@ -99,8 +99,8 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         return self._added(name, plan, fn)
 
     def _added(self, name: str, plan: RestartPlan, fn: F) -> F:
-        if kind_of(fn) not in (Kind.ASYNC, Kind.EITHER):
-            raise TypeError(f"fn must be an async function, got {fn!r}; net.sync.Supervisor runs others, in threads")
+        wanted, instead = "an async function", "; net.sync.Supervisor runs others, in threads"
+        checked_kind("fn", fn, (Kind.ASYNC, Kind.EITHER), wanted=wanted, instead=instead)
         loop = self._enrol(name, fn, plan)
         if self._group is not None:
             self._start(self._group, loop)

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK, is_virtual
-from resilient.drivers.wrapping.kind import Kind, kind_of
+from resilient.drivers.wrapping.kind import BLOCKING, checked_kind
 from resilient.net.supervisor.base import BaseSupervisor, Loop, RestartSettings, is_panic
 from resilient.net.supervisor.stop_signal import StopSignal
 from resilient.observe.listeners import Listener
@@ -96,8 +96,8 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
         return self._added(name, plan, fn)
 
     def _added(self, name: str, plan: RestartPlan, fn: F) -> F:
-        if kind_of(fn) not in (Kind.SYNC, Kind.EITHER):
-            raise TypeError(f"fn must be a plain function of a StopSignal, got {fn!r}; net.Supervisor runs async ones")
+        wanted, instead = "a plain function of a StopSignal", "; net.Supervisor runs async ones"
+        checked_kind("fn", fn, BLOCKING, wanted=wanted, instead=instead)
         with self._lock:  # nothing of the user's runs under it
             loop = self._enrol(name, fn, plan)
             if self._runs:
