@@ -48,8 +48,8 @@ INTERNAL = frozenset({"BACKOFF", "FAULTS", "described", "Live", "PROCESS", "snap
 # What policies and drivers ask each other, and nobody else.
 MACHINERY = frozenset(
     {
-        "acquire", "called", "cut_at", "failed", "found_state", "gates", "guard", "hears", "kind", "leave",
-        "of_attempts", "parts", "replaced", "streams", "substitute", "succeeded", "tries_again",
+        "acquire", "called", "check_blocking", "cut_at", "failed", "found_state", "gates", "guard", "hears", "kind",
+        "leave", "of_attempts", "parts", "replaced", "streams", "substitute", "succeeded", "tries_again",
     }
 )  # fmt: skip
 # What calls hand out: nobody makes these, so their constructors are no news, and most have no public name.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from resilient.policies.fallback import Fallback as Fallback
     from resilient.policies.hedge import Hedge as Hedge
     from resilient.policies.panics import panic_hooks as panic_hooks
-    from resilient.policies.pipeline import Pipeline as Pipeline
+    from resilient.policies.policy import Pipeline as Pipeline
     from resilient.policies.policy import Policy as Policy
     from resilient.policies.rate_limiter import RateLimiter as RateLimiter
     from resilient.policies.recovery import Recovery as Recovery
@@ -88,7 +88,7 @@ _HOMES = {
     "Outcome": "resilient.core.outcome",
     "OutcomeUnknown": "resilient.errors",
     "PeerSilent": "resilient.errors",
-    "Pipeline": "resilient.policies.pipeline",
+    "Pipeline": "resilient.policies.policy",
     "Policy": "resilient.policies.policy",
     "RateLimited": "resilient.errors",
     "RateLimiter": "resilient.policies.rate_limiter",

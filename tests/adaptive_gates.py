@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from resilient.core.concurrency import Algorithm
-from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
-from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.adaptive_limiter import AdaptiveLimiterGate, SharedConcurrency
+from resilient.drivers.gates.adaptive_rate import AdaptiveRateGate, SharedClientRate
+from resilient.drivers.gates.adaptive_throttle import AdaptiveThrottleGate, SharedThrottle
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import gated
 from resilient.drivers.wrapping.kind import Kind
 from resilient.observe.listeners import Listener
@@ -34,7 +34,7 @@ def bad(value: object) -> bool:
     return isinstance(value, int) and value < 0
 
 
-SAYS, JUDGES = Verdicts(says, None), Verdicts(says, bad)
+SAYS, JUDGES = FailureJudges(says, None), FailureJudges(says, bad)
 
 
 class Fixed:
@@ -48,22 +48,22 @@ class Fixed:
         self.told.append((rtt, inflight, dropped))
 
 
-def limiter(algorithm: Algorithm, *listeners: Listener, verdicts: Verdicts = SAYS) -> ConcurrencyGate:
-    return ConcurrencyGate(SharedConcurrency(algorithm), verdicts, "db", listeners)
+def limiter(algorithm: Algorithm, *listeners: Listener, judges: FailureJudges = SAYS) -> AdaptiveLimiterGate:
+    return AdaptiveLimiterGate(SharedConcurrency(algorithm), judges, "db", listeners)
 
 
-def throttle(k: float = 2, window: float = 120, min_calls: int = 0, *listeners: Listener) -> ThrottleGate:
-    return ThrottleGate(SharedThrottle(k, window, min_calls), SAYS, "db", listeners)
+def throttle(k: float = 2, window: float = 120, min_calls: int = 0, *listeners: Listener) -> AdaptiveThrottleGate:
+    return AdaptiveThrottleGate(SharedThrottle(k, window, min_calls), SAYS, "db", listeners)
 
 
-def paced(max_wait: float | None = None, *listeners: Listener) -> PacedGate:
-    return PacedGate(SharedClientRate(0.7, 0.4), SAYS, max_wait, "db", listeners)
+def paced(max_wait: float | None = None, *listeners: Listener) -> AdaptiveRateGate:
+    return AdaptiveRateGate(SharedClientRate(0.7, 0.4), SAYS, max_wait, "db", listeners)
 
 
-def slow(max_wait: float | None = None, *listeners: Listener) -> PacedGate:
+def slow(max_wait: float | None = None, *listeners: Listener) -> AdaptiveRateGate:
     """One that was throttled, under the clock of the test: a call every two seconds."""
     gate = paced(max_wait, *listeners)
-    gate.failed(gate.enter(), TimeoutError())
+    gate.on_failure(gate.enter(), TimeoutError())
     assert 0.5 == gate.metrics().fill_rate
     return gate
 

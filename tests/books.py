@@ -51,13 +51,13 @@ class Book:
         await asyncio.sleep(0)
         return self.admit("join")
 
-    def passed(self, ticket: int, value: object) -> None:
+    def on_success(self, ticket: int, value: object) -> None:
         self._told(ticket, f"passed {value}")
 
-    def failed(self, ticket: int, error: BaseException) -> None:
+    def on_failure(self, ticket: int, error: BaseException) -> None:
         self._told(ticket, f"failed {type(error).__name__}")
 
-    def forgotten(self, ticket: int) -> None:
+    def release(self, ticket: int) -> None:
         self._back(ticket, "forgotten")
 
     def left(self, ticket: int) -> None:

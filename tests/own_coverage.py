@@ -17,6 +17,7 @@ GATED = ("core", "drivers", "policies")
 SHARED = {"drivers": ["drivers.test_scenarios"]}
 # Both event loops answer to the same tests, and so does what blocking and async hedging decide alike.
 ALSO = {
+    "policies/policy": ["policies.test_pipeline"],
     "drivers/loops/asyncio": ["drivers.loops.test_current"],
     "drivers/loops/trio": ["drivers.loops.test_current"],
     "drivers/hedging/asyncio": ["drivers.hedging.test_tasks"],

@@ -19,6 +19,7 @@ NET = "resilient.net"
 FLOORS = 7
 FILES = 4
 ALIKE = 0.40
+HANDFUL = 5  # lines: of a twin of a few lines a share says nothing
 # Public names of others that begin with an underscore.
 FOREIGN = {"_getframe", "_get_running_loop", "_ready", "_exit"}
 
@@ -128,18 +129,17 @@ def test_the_work_of_a_public_name_is_near() -> None:
 
 
 def code_lines(path: Path) -> list[str]:
-    """The lines of code, without what makes a task's differ from a thread's; no docstrings, comments or imports."""
+    """The lines in functions, without what makes a task's differ from a thread's; no docstrings or comments."""
     source = path.read_text(encoding="utf-8")
-    skipped: set[int] = set()
+    wanted: set[int] = set()
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            skipped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            skipped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            wanted |= {line for step in body for line in range(step.lineno, (step.end_lineno or 0) + 1)}
     lines: dict[int, list[str]] = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         code = token.type in {tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING}
-        if code and token.start[0] not in skipped and token.string not in {"async", "await"}:
+        if code and token.start[0] in wanted and token.string not in {"async", "await"}:
             lines.setdefault(token.start[0], []).append(token.string)
     return [" ".join(line) for line in lines.values() if any(word.isidentifier() for word in line)]
 
@@ -157,7 +157,7 @@ def test_twins_decide_nothing_twice(room: str) -> None:
         Counter(filter(decides, code_lines(ROOT / "net" / room / f"{twin}.py"))) for twin in ("tasks", "threads")
     )
     shared = (tasks & threads).total()
-    assert shared / min(tasks.total(), threads.total()) < ALIKE, tasks & threads
+    assert shared < max(HANDFUL, ALIKE * min(tasks.total(), threads.total())), tasks & threads
 
 
 def test_neighbours_differ() -> None:

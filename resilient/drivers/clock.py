@@ -19,7 +19,7 @@ class Clock(Protocol):
     """What a policy asks of time and chance."""
 
     def now(self) -> float:
-        """Monotonic instant, seconds."""
+        """The present monotonic instant, seconds."""
         ...
 
     def wall(self) -> float:
@@ -59,7 +59,7 @@ class VirtualClock(Clock, Protocol):
 
 
 class SystemClock:
-    """The real one."""
+    """The clock and the chance of the system."""
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)

@@ -28,7 +28,7 @@ class Origin:
         self.forks = -1
 
     def begin(self) -> None:
-        """It is started in this process."""
+        """Notes that the start is in this process."""
         self.pid, self.forks = os.getpid(), count
 
     @property

@@ -12,8 +12,9 @@ from resilient.core.duration import whole
 from resilient.core.limits import AIMD, Gradient2
 from resilient.core.setting_errors import SettingValueError, checked_name
 from resilient.core.vegas import Vegas
-from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.gates.circuit_breaker import Chance, Verdicts
+from resilient.drivers.gates.adaptive_limiter import AdaptiveLimiterGate, SharedConcurrency
+from resilient.drivers.gates.circuit_breaker import Chance
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.gate import GatePolicy
@@ -75,7 +76,7 @@ class AdaptiveLimiter(GatePolicy, Stateful):
     name: str = field(default="", kw_only=True)
     listeners: tuple[Listener, ...] = field(default=(), kw_only=True)
     home: Home | None = field(default=None, kw_only=True, compare=False, repr=False)
-    gate: ConcurrencyGate = field(init=False, compare=False, repr=False)
+    gate: AdaptiveLimiterGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         names = get_args(AlgorithmName)
@@ -98,7 +99,7 @@ class AdaptiveLimiter(GatePolicy, Stateful):
 
         name = checked_name(self.name)
         machine = self.found_state("AdaptiveLimiter", name, self._machine)
-        fix(self, "gate", ConcurrencyGate(machine, Verdicts(dropped, says_of(on)), name, self.listeners))
+        fix(self, "gate", AdaptiveLimiterGate(machine, FailureJudges(dropped, says_of(on)), name, self.listeners))
 
     def _machine(self) -> SharedConcurrency:
         return SharedConcurrency(self._algorithm())

@@ -9,8 +9,8 @@ from resilient.core.classify import classifier_of
 from resilient.core.client_rate import ClientRateMetrics
 from resilient.core.duration import Duration, number, optional_seconds
 from resilient.core.setting_errors import SettingValueError, checked_name
-from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.adaptive_rate import AdaptiveRateGate, SharedClientRate
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.frozen import by_name
@@ -67,7 +67,7 @@ class AdaptiveRate(GatePolicy, Stateful):
     name: str = ""
     listeners: tuple[Listener, ...] = ()
     home: Home | None = field(default=None, compare=False, repr=False)
-    gate: PacedGate = field(init=False, compare=False, repr=False)
+    gate: AdaptiveRateGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -80,7 +80,11 @@ class AdaptiveRate(GatePolicy, Stateful):
         name, on = checked_name(self.name), classifier_of(self.on)
         fix(self, "on", on)
         machine = self.found_state("AdaptiveRate", name, self._machine)
-        fix(self, "gate", PacedGate(machine, Verdicts(says(on), says_of(on)), max_wait, name, self.listeners))
+        fix(
+            self,
+            "gate",
+            AdaptiveRateGate(machine, FailureJudges(says(on), says_of(on)), max_wait, name, self.listeners),
+        )
 
     def _machine(self) -> SharedClientRate:
         return SharedClientRate(self.beta, self.scale)

@@ -9,8 +9,8 @@ from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, number, seconds, whole
 from resilient.core.setting_errors import checked_name
 from resilient.core.throttle import ThrottleMetrics
-from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.adaptive_throttle import AdaptiveThrottleGate, SharedThrottle
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.frozen import by_name
@@ -66,7 +66,7 @@ class AdaptiveThrottle(GatePolicy, Stateful):
     name: str = ""
     listeners: tuple[Listener, ...] = ()
     home: Home | None = field(default=None, compare=False, repr=False)
-    gate: ThrottleGate = field(init=False, compare=False, repr=False)
+    gate: AdaptiveThrottleGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -78,7 +78,7 @@ class AdaptiveThrottle(GatePolicy, Stateful):
         name, on = checked_name(self.name), classifier_of(self.on)
         fix(self, "on", on)
         machine = self.found_state("AdaptiveThrottle", name, self._machine)
-        fix(self, "gate", ThrottleGate(machine, Verdicts(says(on), says_of(on)), name, self.listeners))
+        fix(self, "gate", AdaptiveThrottleGate(machine, FailureJudges(says(on), says_of(on)), name, self.listeners))
 
     def _machine(self) -> SharedThrottle:
         return SharedThrottle(self.k, seconds("window", self.window), self.min_calls)
@@ -93,7 +93,7 @@ class AdaptiveThrottle(GatePolicy, Stateful):
         return self.gate.metrics()
 
     def reset(self) -> None:
-        """Forgets all calls."""
+        """Forgets all calls so far."""
         self.gate.restart()
 
     def with_(self, **changes: Unpack[AdaptiveThrottleSettings]) -> AdaptiveThrottle:

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from resilient.core.duration import Duration, optional_seconds, whole
 from resilient.core.permits import PermitsMetrics
 from resilient.core.setting_errors import checked_name
-from resilient.drivers.gates.bulkhead import AsyncPermitGate, PermitGate, SharedPermits
+from resilient.drivers.gates.bulkhead import AsyncBulkheadGate, BulkheadGate, SharedPermits
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.gate import GatePolicy
@@ -56,8 +56,8 @@ class Bulkhead(GatePolicy, Stateful):
     listeners: tuple[Listener, ...] = field(default=(), kw_only=True)
     home: Home | None = field(default=None, kw_only=True, compare=False, repr=False)
     permits: SharedPermits = field(init=False, compare=False, repr=False)
-    gate: PermitGate = field(init=False, compare=False, repr=False)
-    async_gate: AsyncPermitGate = field(init=False, compare=False, repr=False)
+    gate: BulkheadGate = field(init=False, compare=False, repr=False)
+    async_gate: AsyncBulkheadGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -71,9 +71,9 @@ class Bulkhead(GatePolicy, Stateful):
         fix(
             self,
             "gate",
-            gate := PermitGate(permits, max_wait, limit=limit, queue=queue, name=self.name, listeners=self.listeners),
+            gate := BulkheadGate(permits, max_wait, limit=limit, queue=queue, name=self.name, listeners=self.listeners),
         )
-        fix(self, "async_gate", AsyncPermitGate(gate, permits))
+        fix(self, "async_gate", AsyncBulkheadGate(gate, permits))
 
     @property
     def gates(self) -> tuple[Gate, AsyncGate]:

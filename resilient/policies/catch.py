@@ -15,7 +15,7 @@ from resilient.core.events import Entered, Panic
 from resilient.core.naming import is_named
 from resilient.core.setting_errors import SettingTypeError
 from resilient.drivers.blocks.levels import Part
-from resilient.drivers.gates.gate import close_block, open_block
+from resilient.drivers.gates.open_blocks import close_block, open_block
 from resilient.drivers.retry.rescue import called, name_of, outer_cut
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import OURS, wrap_rescued
@@ -119,7 +119,7 @@ class Catch(Policy, Generic[D]):
         return True
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded."""
+        """Guards one callable of this kind."""
         rescue = _rescue_async if kind is Kind.ASYNC else _rescue
         adopt: Callable[..., Any] = _adopt
         if listeners:

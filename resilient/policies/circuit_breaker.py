@@ -12,7 +12,8 @@ from resilient.core.breaker import BreakerMetrics, BreakerPlan, State
 from resilient.core.classify import classifier_of
 from resilient.core.duration import Duration, optional_seconds, seconds, share, whole
 from resilient.core.setting_errors import SettingTypeError, SettingValueError, checked_name
-from resilient.drivers.gates.circuit_breaker import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
+from resilient.drivers.gates.circuit_breaker import Chance, CircuitBreakerGate, SharedBreaker, TimedCircuitBreakerGate
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import AsyncGate, Gate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.frozen import by_name
@@ -94,7 +95,7 @@ class CircuitBreaker(GatePolicy, Stateful):
     name: str = ""
     listeners: tuple[Listener, ...] = ()
     home: Home | None = field(default=None, compare=False, repr=False)
-    gate: CircuitGate = field(init=False, compare=False, repr=False)
+    gate: CircuitBreakerGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -113,9 +114,9 @@ class CircuitBreaker(GatePolicy, Stateful):
             problem = "are all None: nothing would ever open it"
             raise SettingValueError("failure_rate", problem, subject="failure_rate, consecutive and slow_call")
         breaker = self.found_state("CircuitBreaker", checked_name(self.name), lambda: SharedBreaker(plan, Chance()))
-        kind = CircuitGate if plan.slow_call is None else TimedCircuitGate
-        verdicts = Verdicts(says(on, ignore), _either(result, says_of(on)))
-        fix(self, "gate", kind(breaker, verdicts, self.name, self.listeners))
+        kind = CircuitBreakerGate if plan.slow_call is None else TimedCircuitBreakerGate
+        judges = FailureJudges(says(on, ignore), _either(result, says_of(on)))
+        fix(self, "gate", kind(breaker, judges, self.name, self.listeners))
 
     def _plan(self) -> BreakerPlan:
         timed = isinstance(self.window, timedelta)

@@ -185,7 +185,7 @@ class Fallback(Policy, Generic[D]):
         return super().execute(fn, *args, **kwargs)
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded.
+        """Guards one callable of this kind.
 
         Raises:
             TypeError: the fallback is a coroutine function, and this function is not.

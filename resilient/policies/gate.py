@@ -10,7 +10,8 @@ from typing import Any, Self
 from resilient.core.events import CallRejected, Entered, TimedOut
 from resilient.drivers.blocks.levels import BlockGate, Part
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Gate, close_block, gated, open_block
+from resilient.drivers.gates.gate import NO_VALUE, AsyncGate, Gate, gated
+from resilient.drivers.gates.open_blocks import close_block, open_block
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import PolicyTimeout, Rejected
 from resilient.observe.listeners import Listener, tell
@@ -45,7 +46,7 @@ class GatePolicy(Policy):
         return None
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded."""
+        """Guards one callable of this kind."""
         gate, async_gate = self.gates
         if listeners:
             told = self.name or self.kind, self.kind, listeners
@@ -88,9 +89,9 @@ class GatePolicy(Policy):
 
 def _leave(gate: Gate | AsyncGate, ticket: object, error: BaseException | None) -> None:
     if error is None:
-        gate.passed(ticket, NO_VALUE)
+        gate.on_success(ticket, NO_VALUE)
     else:
-        gate.failed(ticket, error)
+        gate.on_failure(ticket, error)
 
 
 class _Noted:
@@ -101,8 +102,8 @@ class _Noted:
         self._name = name
         self._policy = policy
         self._listeners = listeners
-        self.passed = gate.passed
-        self.forgotten = gate.forgotten
+        self.on_success = gate.on_success
+        self.release = gate.release
         adopted = getattr(gate, "adopted", None)
         if adopted is not None:
             self.adopted = adopted  # its entry was told when the call was made
@@ -125,9 +126,9 @@ class _Noted:
         tell(Entered(self._name, 0.0, self._policy), self._listeners)
         return ticket
 
-    def failed(self, ticket: object, error: BaseException) -> None:
+    def on_failure(self, ticket: object, error: BaseException) -> None:
         try:
-            self._gate.failed(ticket, error)
+            self._gate.on_failure(ticket, error)
         except PolicyTimeout as exceeded:
             tell(TimedOut(self._name, 0.0, exceeded), self._listeners)
             raise

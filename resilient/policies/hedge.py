@@ -96,7 +96,7 @@ class Hedge(Policy, Stateful):
         return True
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded."""
+        """Guards one callable of this kind."""
         name = self.name or self.kind
         terms = Terms(self.hedges, self.extra, self.timed, name, (*self.listeners, *listeners))
         runs = {

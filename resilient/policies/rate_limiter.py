@@ -11,7 +11,7 @@ from resilient.core.rate import RateMetrics
 from resilient.core.setting_errors import SettingTypeError, SettingValueError, checked_name
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.gate import AsyncGate, Gate
-from resilient.drivers.gates.rate_limiter import AsyncRateGate, RateGate, SharedRate
+from resilient.drivers.gates.rate_limiter import AsyncRateLimiterGate, RateLimiterGate, SharedRate
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.gate import GatePolicy
 from resilient.policies.shared import Home, Stateful
@@ -67,8 +67,8 @@ class RateLimiter(GatePolicy, Stateful):
     listeners: tuple[Listener, ...] = field(default=(), kw_only=True)
     home: Home | None = field(default=None, kw_only=True, compare=False, repr=False)
     schedule: SharedRate = field(init=False, compare=False, repr=False)
-    gate: RateGate = field(init=False, compare=False, repr=False)
-    async_gate: AsyncRateGate = field(init=False, compare=False, repr=False)
+    gate: RateLimiterGate = field(init=False, compare=False, repr=False)
+    async_gate: AsyncRateLimiterGate = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -81,8 +81,8 @@ class RateLimiter(GatePolicy, Stateful):
         checked_name(self.name)
         schedule = self.found_state(self.kind, self.name, lambda: SharedRate(rate, per, burst))
         fix(self, "schedule", schedule)
-        fix(self, "gate", RateGate(schedule, max_wait, self.name, self.listeners))
-        fix(self, "async_gate", AsyncRateGate(self.gate, schedule))
+        fix(self, "gate", RateLimiterGate(schedule, max_wait, self.name, self.listeners))
+        fix(self, "async_gate", AsyncRateLimiterGate(self.gate, schedule))
 
     @property
     def gates(self) -> tuple[Gate, AsyncGate]:
@@ -95,7 +95,7 @@ class RateLimiter(GatePolicy, Stateful):
         return False
 
     def metrics(self) -> RateMetrics:
-        """What it has seen, and what it would allow now."""
+        """What the limiter has seen, and what it would allow now."""
         return self.schedule.metrics(CLOCK.get().now())
 
     def reset(self) -> None:

@@ -68,7 +68,7 @@ class Record:
         return counted
 
     async def of_async(self, call: Coroutine[Any, Any, Any]) -> Outcome[Any]:
-        """The same of a coroutine."""
+        """The outcome of a coroutine."""
         try:
             return self.outcome(None, await call)
         except Exception as error:

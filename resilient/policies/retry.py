@@ -194,7 +194,7 @@ class Retry(Policy):
         return self.streaming
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded."""
+        """Guards one callable of this kind."""
         names: dict[str, Any] = {POLICY: self}
         if kind in _STREAMS:
             return wrap_eager(call, partial(_STREAMS[kind], self, call, self.resume), kind=kind, names=names)

@@ -187,7 +187,7 @@ class RetryBudget(Stateful):
         return self._state.machine.available
 
     def called(self, now: float) -> None:
-        """A call begins."""
+        """A guarded call begins."""
         if self.heeds_calls:
             with self._lock:
                 self._state.machine.called(now)
@@ -222,7 +222,7 @@ class RetryBudget(Stateful):
             return BudgetMetrics(state.machine.available, state.granted, state.refused)
 
     def reset(self) -> None:
-        """Begins again."""
+        """Begins with a full budget."""
         state = self._state
         with state.lock:
             state.machine = self._made()

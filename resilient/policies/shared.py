@@ -25,7 +25,7 @@ class Live(Protocol):
     def name(self) -> str: ...
 
     def metrics(self) -> object:
-        """Its numbers, as a frozen dataclass."""
+        """The numbers of the policy, as a frozen dataclass."""
         ...
 
     def reset(self) -> None:
@@ -149,7 +149,7 @@ class Stateful:
         return first
 
     def found_state(self, kind: str, name: str, make: Callable[[], S]) -> S:
-        """This policy's state: its own, or that which its home keeps under its name."""
+        """The state of this policy: its own, or that which its home keeps under its name."""
         with _lock:
             _live[id(self)] = ref(self, partial(_forget, id(self)))
         if self.home is None:

@@ -13,7 +13,8 @@ from resilient.core.setting_errors import SettingTypeError, checked_name
 from resilient.drivers.blocks.attempts import Attempts
 from resilient.drivers.blocks.levels import BlockLimit, Part
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates.gate import AsyncGate, Gate, open_block
+from resilient.drivers.gates.gate import AsyncGate, Gate
+from resilient.drivers.gates.open_blocks import open_block
 from resilient.drivers.gates.timeout import AsyncTimeLimit, TimeLimit, call_in_worker
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import wrap_eager
@@ -76,7 +77,7 @@ class Timeout(GatePolicy):
         fix(self, "async_gate", AsyncTimeLimit(self.gate))
 
     def guard(self, call: Callable[..., Any], kind: Kind, listeners: tuple[Listener, ...] = ()) -> Callable[..., Any]:
-        """One callable, guarded."""
+        """Guards one callable of this kind."""
         guarded = GatePolicy.guard(self, call, kind, listeners)
         if not self.worker or kind is Kind.ASYNC:
             return guarded
@@ -98,7 +99,7 @@ class Timeout(GatePolicy):
         return replace(self, **changes)
 
     def of_attempts(self) -> Timeout:
-        """The same inside a Retry: what it cuts off is one attempt."""
+        """The limit inside a Retry: what it cuts off is one attempt."""
         return replace(self, error=AttemptTimeout)
 
     def __enter__(self) -> Self:
@@ -112,7 +113,7 @@ class Timeout(GatePolicy):
         return Policy.__iter__(self)
 
     def check_blocking(self) -> None:
-        """Whether a blocking block can be guarded.
+        """Checks whether a blocking block can be guarded.
 
         Raises:
             TypeError: it would need a worker.

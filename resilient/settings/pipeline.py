@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from resilient.core.setting_errors import checked_name
-from resilient.policies.pipeline import Pipeline
-from resilient.policies.policy import Policy
+from resilient.policies.policy import Pipeline, Policy
 from resilient.settings.table import Table, choices
 
 __all__ = ["read_pipeline"]

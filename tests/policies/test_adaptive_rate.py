@@ -140,7 +140,7 @@ def test_threads_share_it() -> None:
 
         def work(n: int) -> None:
             for _ in range(1_000):
-                rate.gate.forgotten(True)
+                rate.gate.release(True)
 
         assert [] == together(8, work)
         assert 0.0 == rate.metrics().available

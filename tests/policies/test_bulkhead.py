@@ -14,7 +14,7 @@ from resilient import events, listen
 from resilient.core.permits import PermitsMetrics
 from resilient.errors import BulkheadFull
 from resilient.policies.bulkhead import Bulkhead
-from resilient.policies.pipeline import Pipeline
+from resilient.policies.policy import Pipeline
 from resilient.policies.shared import ProcessHome, Snapshot, snapshot
 from resilient.policies.timeout import Timeout
 from resilient.testing import FakeClock

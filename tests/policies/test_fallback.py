@@ -15,7 +15,7 @@ from resilient.core import events
 from resilient.core.setting_errors import SettingError
 from resilient.errors import CircuitOpen
 from resilient.policies.fallback import Fallback
-from resilient.policies.pipeline import Pipeline
+from resilient.policies.policy import Pipeline
 
 every_loop = pytest.mark.parametrize("loop", LOOPS)
 

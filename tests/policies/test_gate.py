@@ -55,13 +55,13 @@ class Book:
         await asyncio.sleep(0)
         return self.enter()
 
-    def passed(self, ticket: int, value: object) -> None:
+    def on_success(self, ticket: int, value: object) -> None:
         self._back(ticket, f"passed {value}")
 
-    def failed(self, ticket: int, error: BaseException) -> None:
+    def on_failure(self, ticket: int, error: BaseException) -> None:
         self._back(ticket, f"failed {type(error).__name__}")
 
-    def forgotten(self, ticket: int) -> None:
+    def release(self, ticket: int) -> None:
         self._back(ticket, "forgotten")
 
     def _back(self, ticket: int, what: str) -> None:

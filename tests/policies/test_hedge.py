@@ -15,7 +15,7 @@ from resilient.core.hedging import HedgeMetrics
 from resilient.drivers.clock import CLOCK
 from resilient.errors import AttemptTimeout
 from resilient.policies.hedge import Hedge
-from resilient.policies.pipeline import Pipeline
+from resilient.policies.policy import Pipeline
 from resilient.policies.shared import ProcessHome, snapshot
 from resilient.policies.timeout import Timeout
 from resilient.testing import FakeClock

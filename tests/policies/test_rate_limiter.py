@@ -12,7 +12,7 @@ from loops import LOOPS, run
 from resilient import events, listen
 from resilient.core.rate import RateMetrics
 from resilient.errors import RateLimited
-from resilient.policies.pipeline import Pipeline
+from resilient.policies.policy import Pipeline
 from resilient.policies.rate_limiter import RateLimiter
 from resilient.policies.shared import ProcessHome, Snapshot, snapshot
 from resilient.policies.timeout import Timeout

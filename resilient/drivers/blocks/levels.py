@@ -61,7 +61,7 @@ class Level:
         self.born = 0
 
     def forget(self) -> Exception | None:
-        """This level's call is over; gives its last error."""
+        """The call of this level is over; gives its last error."""
         error, self.error, self.rescue = self.error, None, None
         return error
 
@@ -77,7 +77,7 @@ class Level:
             if isinstance(entry, BlockLimit):
                 continue
             if place is not None and len(self.held) > place:
-                entry.failed(ticket, GeneratorExit())  # as a cancellation, which it was
+                entry.on_failure(ticket, GeneratorExit())  # as a cancellation, which it was
             else:
                 error = _told_of(entry, ticket, error)
         return error
@@ -85,7 +85,7 @@ class Level:
 
 def _told_of(entry: Entry, ticket: object, error: BaseException) -> BaseException:
     try:
-        entry.failed(ticket, error)
+        entry.on_failure(ticket, error)
     except BaseException as broken:
         return broken
     return error
@@ -174,7 +174,7 @@ class Levels:
             while level.held:
                 entry, ticket = level.held.pop()
                 if not isinstance(entry, BlockLimit):
-                    entry.passed(ticket, *(result or (NO_VALUE,)))
+                    entry.on_success(ticket, *(result or (NO_VALUE,)))
             rescue = level.rescue
             level.forget()  # what its own rules raise is not for itself
             if rescue is None:

@@ -11,12 +11,12 @@ from typing import Any
 from resilient.core.concurrency import Algorithm, Concurrency, ConcurrencyMetrics
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.gates.adaptive import AdaptiveGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import reject
 from resilient.errors import BulkheadFull
 from resilient.observe.listeners import Listener
 
-__all__ = ["ConcurrencyGate", "SharedConcurrency"]
+__all__ = ["AdaptiveLimiterGate", "SharedConcurrency"]
 
 # Of the calls that begin while less than half of the limit is made use of, so many go untimed after each that is timed.
 # No algorithm moves its limit for one of these (inflight * 2 < limit) unless it is dropped, which always counts; they
@@ -46,7 +46,7 @@ class SharedConcurrency(Concurrency):
         self.ended: deque[tuple[int, None]] = deque()
 
     def admit(self) -> int | None:
-        """As of :class:`Concurrency`; and passes."""
+        """Takes a permit as :class:`Concurrency` does, and leaves passes."""
         self.settle()
         ticket = super().admit()
         given = (self.algorithm.limit - 1) // 2 - self.inflight
@@ -57,7 +57,7 @@ class SharedConcurrency(Concurrency):
         return ticket
 
     def done(self, ticket: int, rtt: float, dropped: bool) -> None:
-        """As of :class:`Concurrency`; a limit that falls holds for passes too."""
+        """Counts a call as :class:`Concurrency` does; a limit that falls holds for passes too."""
         limit = self.algorithm.limit
         super().done(ticket, rtt, dropped)
         if self.algorithm.limit < limit:
@@ -85,8 +85,8 @@ class SharedConcurrency(Concurrency):
         self.inflight = running
 
 
-class ConcurrencyGate(AdaptiveGate):
-    """As many calls at once as an algorithm allows; nobody waits.
+class AdaptiveLimiterGate(AdaptiveGate):
+    """Lets as many calls through at once as an algorithm allows; nobody waits.
 
     A ticket is how many ran when the call began, and when that was, or None if the call is not timed.
     """
@@ -94,9 +94,9 @@ class ConcurrencyGate(AdaptiveGate):
     __slots__ = ("_ended", "_passes", "machine")
 
     def __init__(
-        self, machine: SharedConcurrency, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]
+        self, machine: SharedConcurrency, judges: FailureJudges, name: str, listeners: tuple[Listener, ...]
     ) -> None:
-        super().__init__(machine.lock, verdicts, name, listeners)
+        super().__init__(machine.lock, judges, name, listeners)
         self.machine = machine
         self._passes, self._ended = machine.passes, machine.ended
 
@@ -111,7 +111,7 @@ class ConcurrencyGate(AdaptiveGate):
     async def join(self) -> object:
         raise AssertionError("a limiter admits or rejects, and nobody waits")
 
-    def passed(self, ticket: tuple[int, float | None], value: object) -> None:
+    def on_success(self, ticket: tuple[int, float | None], value: object) -> None:
         if self._of_result is not None:
             self._judged(ticket, self._of_result, value)
         elif ticket[1] is None:
@@ -119,10 +119,10 @@ class ConcurrencyGate(AdaptiveGate):
         else:
             self._done(ticket[0], CLOCK.get().now() - ticket[1], dropped=False)
 
-    def failed(self, ticket: tuple[int, float | None], error: BaseException) -> None:
+    def on_failure(self, ticket: tuple[int, float | None], error: BaseException) -> None:
         self._judged(ticket, self._said, error)
 
-    def forgotten(self, ticket: tuple[int, float | None]) -> None:
+    def release(self, ticket: tuple[int, float | None]) -> None:
         with self._lock:
             self.machine.undone(ticket[0])
             if ticket[1] is not None:

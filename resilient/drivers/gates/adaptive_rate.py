@@ -8,13 +8,13 @@ from resilient.core.client_rate import ClientRate, ClientRateMetrics
 from resilient.drivers.clock import CLOCK
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.gates.adaptive import AdaptiveGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import in_event_loop, reject
 from resilient.drivers.loops.current import pause
 from resilient.errors import RateLimited
 from resilient.observe.listeners import Listener
 
-__all__ = ["PacedGate", "SharedClientRate"]
+__all__ = ["AdaptiveRateGate", "SharedClientRate"]
 
 
 class SharedClientRate(ClientRate):
@@ -27,11 +27,11 @@ class SharedClientRate(ClientRate):
         self.lock = RLock()
 
     def restart(self) -> None:
-        """Begins again."""
+        """Begins with a fresh state."""
         ClientRate.__init__(self, beta=self.cubic.beta, scale=self.cubic.scale)
 
 
-class PacedGate(AdaptiveGate):
+class AdaptiveRateGate(AdaptiveGate):
     """Spaces calls out to the rate that the other side was seen to take; each knows its wait when it asks.
 
     A ticket is whether the call took a token: before the first throttle none does.
@@ -42,12 +42,12 @@ class PacedGate(AdaptiveGate):
     def __init__(
         self,
         machine: SharedClientRate,
-        verdicts: Verdicts,
+        judges: FailureJudges,
         max_wait: float | None,
         name: str,
         listeners: tuple[Listener, ...],
     ) -> None:
-        super().__init__(machine.lock, verdicts, name, listeners)
+        super().__init__(machine.lock, judges, name, listeners)
         self.machine = machine
         self._max_wait = max_wait
 
@@ -59,7 +59,7 @@ class PacedGate(AdaptiveGate):
             try:
                 CLOCK.get().sleep(wait)
             except BaseException:
-                self.forgotten(True)
+                self.release(True)
                 raise
         return True
 
@@ -78,11 +78,11 @@ class PacedGate(AdaptiveGate):
             try:
                 await pause(CLOCK.get(), wait)
             except BaseException:
-                self.forgotten(True)
+                self.release(True)
                 raise
         return True
 
-    def passed(self, ticket: bool, value: object) -> None:
+    def on_success(self, ticket: bool, value: object) -> None:
         machine, now = self.machine, CLOCK.get().now()
         if self._of_result is not None and self._of_result(value):
             self._responded(now, throttled=True)
@@ -91,12 +91,12 @@ class PacedGate(AdaptiveGate):
         else:
             self._responded(now, throttled=False)
 
-    def failed(self, ticket: bool, error: BaseException) -> None:
+    def on_failure(self, ticket: bool, error: BaseException) -> None:
         throttled = self._said(error)
         if throttled is not None:
             self._responded(CLOCK.get().now(), throttled=throttled)
 
-    def forgotten(self, ticket: bool) -> None:
+    def release(self, ticket: bool) -> None:
         if ticket:
             with self._lock:
                 self.machine.returned()
@@ -107,7 +107,7 @@ class PacedGate(AdaptiveGate):
             return self.machine.metrics()
 
     def restart(self) -> None:
-        """Begins again."""
+        """Begins with a fresh state."""
         with self._lock:
             self.machine.restart()
 

@@ -9,12 +9,12 @@ from typing import Any
 from resilient.core.throttle import Throttle, ThrottleMetrics
 from resilient.drivers.clock import CLOCK, Clock
 from resilient.drivers.gates.adaptive import AdaptiveGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import AsyncGate, reject
 from resilient.errors import Throttled
 from resilient.observe.listeners import Listener
 
-__all__ = ["SharedThrottle", "ThrottleGate"]
+__all__ = ["AdaptiveThrottleGate", "SharedThrottle"]
 
 
 class SharedThrottle(Throttle):
@@ -27,13 +27,15 @@ class SharedThrottle(Throttle):
         self.lock = RLock()
 
 
-class ThrottleGate(AdaptiveGate):
+class AdaptiveThrottleGate(AdaptiveGate):
     """Rejects the more calls here, the fewer the other side accepts there; nobody waits."""
 
     __slots__ = ("machine",)
 
-    def __init__(self, machine: SharedThrottle, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]) -> None:
-        super().__init__(machine.lock, verdicts, name, listeners)
+    def __init__(
+        self, machine: SharedThrottle, judges: FailureJudges, name: str, listeners: tuple[Listener, ...]
+    ) -> None:
+        super().__init__(machine.lock, judges, name, listeners)
         self.machine = machine
 
     def enter(self) -> bool:
@@ -51,16 +53,16 @@ class ThrottleGate(AdaptiveGate):
     async def join(self) -> object:
         raise AssertionError("a throttle admits or rejects, and nobody waits")
 
-    def passed(self, ticket: bool, value: object) -> None:
+    def on_success(self, ticket: bool, value: object) -> None:
         if self._of_result is None:
             next(self.machine.accepts)
         else:
             self._judged(self._of_result, value)
 
-    def failed(self, ticket: bool, error: BaseException) -> None:
+    def on_failure(self, ticket: bool, error: BaseException) -> None:
         self._judged(self._said, error)
 
-    def forgotten(self, ticket: bool) -> None:
+    def release(self, ticket: bool) -> None:
         """Nothing is held, and what was tried was tried: ``adopted`` counts no call again."""
 
     @property
@@ -75,7 +77,7 @@ class ThrottleGate(AdaptiveGate):
             return self.machine.metrics(now)
 
     def restart(self) -> None:
-        """Begins again."""
+        """Begins with a fresh state."""
         with self._lock:
             self.machine.clear()
 
@@ -101,10 +103,10 @@ class ThrottleGate(AdaptiveGate):
 class _Adopted:
     """A throttle's gate for calls that it has decided on already."""
 
-    __slots__ = ("failed", "forgotten", "passed")
+    __slots__ = ("on_failure", "on_success", "release")
 
-    def __init__(self, gate: ThrottleGate) -> None:
-        self.passed, self.failed, self.forgotten = gate.passed, gate.failed, gate.forgotten
+    def __init__(self, gate: AdaptiveThrottleGate) -> None:
+        self.on_success, self.on_failure, self.release = gate.on_success, gate.on_failure, gate.release
 
     def ready(self) -> bool:
         return True

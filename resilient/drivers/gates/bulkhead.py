@@ -21,7 +21,7 @@ from resilient.drivers.loops.waiters import ThreadWaiter, Wakeable, await_woken
 from resilient.errors import BulkheadFull
 from resilient.observe.listeners import Listener
 
-__all__ = ["AsyncPermitGate", "PermitGate", "SharedPermits"]
+__all__ = ["AsyncBulkheadGate", "BulkheadGate", "SharedPermits"]
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class SharedPermits:
 
         return enter
 
-    def passed(self, ticket: object, value: object) -> None:
+    def on_success(self, ticket: object, value: object) -> None:
         """A permit comes back, and goes to the first who waits."""
         lock = self._lock
         try:
@@ -82,7 +82,7 @@ class SharedPermits:
         while woken is not None and not cast("Wakeable", woken).wake():
             woken = self._handed_on(cast("Wakeable", woken))
 
-    failed = passed
+    on_failure = on_success
 
     def _handed_on(self, gone: Wakeable) -> object | None:
         """Takes a permit back from a waiter whose event loop is gone; who has it now."""
@@ -90,9 +90,9 @@ class SharedPermits:
             self._gone.add(gone)
             return self._permits.release()
 
-    def forgotten(self, ticket: object) -> None:
+    def release(self, ticket: object) -> None:
         """A permit comes back from a call that was not made."""
-        self.passed(ticket, None)
+        self.on_success(ticket, None)
 
     def join(self, waiter: Wakeable) -> bool | None:
         """Asks for a permit; True: it has one, None: it waits in the queue, False: the queue is full."""
@@ -115,7 +115,7 @@ class SharedPermits:
             self._permits.rejected += 1
 
     def metrics(self) -> PermitsMetrics:
-        """The present numbers."""
+        """The numbers of permits and calls, as of now."""
         with self._lock:
             return self._permits.metrics()
 
@@ -125,8 +125,8 @@ class SharedPermits:
             self._permits.reset()
 
 
-class PermitGate:
-    """The blocking form.
+class BulkheadGate:
+    """The blocking form of a bulkhead.
 
     Args:
         permits: the permits, shared with whoever has the same.
@@ -152,9 +152,9 @@ class PermitGate:
         self.max_wait = max_wait
         self._permits = permits
         self.enter = permits.entry(self._wait)
-        self.passed = permits.passed
-        self.failed = permits.failed
-        self.forgotten = permits.forgotten
+        self.on_success = permits.on_success
+        self.on_failure = permits.on_failure
+        self.release = permits.release
         self.busy = f"limit={limit} is reached"
         self._full = f"limit={limit} and queue={queue} are reached"
         self._name = name
@@ -210,7 +210,7 @@ class PermitGate:
     def forsaken(self, waiter: Wakeable) -> None:
         """The call was cancelled while it waited: a permit that it has just been given goes on to the next."""
         if self._permits.leave(waiter):
-            self.forgotten(True)
+            self.release(True)
 
     def waited(self, waiter: Wakeable, patience: float | None) -> None:
         """The wait is over: the call has been given a permit, or its time is up.
@@ -232,17 +232,17 @@ class PermitGate:
         return error
 
 
-class AsyncPermitGate:
+class AsyncBulkheadGate:
     """The async form, on any event loop."""
 
     ready: Callable[..., Literal[True] | None]
 
-    def __init__(self, gate: PermitGate, permits: SharedPermits) -> None:
+    def __init__(self, gate: BulkheadGate, permits: SharedPermits) -> None:
         self._gate = gate
         self.ready = permits.entry(self._later)
-        self.passed = gate.passed
-        self.failed = gate.failed
-        self.forgotten = gate.forgotten
+        self.on_success = gate.on_success
+        self.on_failure = gate.on_failure
+        self.release = gate.release
 
     def _later(self) -> None:
         if self._gate.max_wait == 0.0:

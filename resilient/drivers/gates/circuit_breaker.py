@@ -9,12 +9,13 @@ from resilient.core.backoff import Rng
 from resilient.core.breaker import Breaker, BreakerMetrics, BreakerPlan, State
 from resilient.core.events import StateChanged
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.gates.gate import NO_VALUE, reject
+from resilient.drivers.gates.failure_judges import FailureJudges
+from resilient.drivers.gates.gate import reject
 from resilient.errors import CircuitOpen
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import INFO
 
-__all__ = ["Chance", "CircuitGate", "SharedBreaker", "TimedCircuitGate", "Verdicts"]
+__all__ = ["Chance", "CircuitBreakerGate", "SharedBreaker", "TimedCircuitBreakerGate"]
 
 
 class Chance:
@@ -34,46 +35,27 @@ class SharedBreaker(Breaker):
         self.lock = RLock()
 
 
-class Verdicts:
-    """What calls say about the resource.
-
-    Args:
-        of_error: True: a failure; False: none; None: the error says nothing.
-        of_result: whether a returned value is a failure; None: none is.
-    """
-
-    __slots__ = ("of_error", "of_result")
-
-    def __init__(
-        self, of_error: Callable[[Exception], bool | None], of_result: Callable[[object], bool] | None
-    ) -> None:
-        self.of_error = of_error
-        self.of_result = None if of_result is None else _unless_none_is_named(of_result)
-
-
-def _unless_none_is_named(judge: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is not NO_VALUE and judge(value)
-
-
-class CircuitGate:
+class CircuitBreakerGate:
     """The gate, in both forms: nobody ever waits at it.
 
     Args:
         breaker: the state.
-        verdicts: what calls say about the resource.
+        judges: what calls say about the resource.
         name: for errors and events.
         listeners: told of changes and rejections.
     """
 
-    __slots__ = ("_judges", "_lock", "_name", "breaker", "listeners", "verdicts")
+    __slots__ = ("_judges_results", "_lock", "_name", "breaker", "judges", "listeners")
 
-    def __init__(self, breaker: SharedBreaker, verdicts: Verdicts, name: str, listeners: tuple[Listener, ...]) -> None:
+    def __init__(
+        self, breaker: SharedBreaker, judges: FailureJudges, name: str, listeners: tuple[Listener, ...]
+    ) -> None:
         self.breaker = breaker
-        self.verdicts = verdicts
+        self.judges = judges
         self.listeners = listeners
         self._name = name
         self._lock = breaker.lock
-        self._judges = verdicts.of_result is not None
+        self._judges_results = judges.of_result is not None
 
     def enter(self) -> int:
         breaker = self.breaker
@@ -85,17 +67,17 @@ class CircuitGate:
     async def join(self) -> object:
         raise AssertionError("a breaker admits or rejects, and nobody waits")
 
-    def passed(self, ticket: int, value: object) -> None:
+    def on_success(self, ticket: int, value: object) -> None:
         breaker = self.breaker
-        if breaker.quiet and ticket == breaker.generation and not self._judges:
+        if breaker.quiet and ticket == breaker.generation and not self._judges_results:
             next(breaker.successes)
         else:
             self._returned(ticket, value, None)
 
-    def failed(self, ticket: int, error: BaseException) -> None:
+    def on_failure(self, ticket: int, error: BaseException) -> None:
         self._raised(ticket, error, None)
 
-    def forgotten(self, ticket: int) -> None:
+    def release(self, ticket: int) -> None:
         with self._lock:
             self.breaker.forgotten(ticket)
 
@@ -126,7 +108,7 @@ class CircuitGate:
                 self._tell_moves()
             except BaseException:  # an exit out of a listener
                 if ticket is not None:
-                    self.forgotten(ticket)
+                    self.release(ticket)
                 raise
         if ticket is None:
             raise reject(
@@ -136,12 +118,12 @@ class CircuitGate:
 
     def _returned(self, ticket: int, value: object, seconds: float | None) -> None:
         failed = False
-        judge = self.verdicts.of_result
+        judge = self.judges.of_result
         if judge is not None:
             try:
                 failed = judge(value)
             except BaseException:
-                self.forgotten(ticket)
+                self.release(ticket)
                 raise
         self._record(ticket, failed, seconds)
 
@@ -149,10 +131,10 @@ class CircuitGate:
         failed = None
         try:
             if isinstance(error, Exception):
-                failed = self.verdicts.of_error(error)
+                failed = self.judges.of_error(error)
         finally:
             if failed is None:
-                self.forgotten(ticket)
+                self.release(ticket)
         if failed is not None:
             self._record(ticket, failed, seconds)
 
@@ -172,7 +154,7 @@ class CircuitGate:
                 tell(StateChanged(self._name or "CircuitBreaker", 0.0, before, after), heard)
 
 
-class TimedCircuitGate(CircuitGate):
+class TimedCircuitBreakerGate(CircuitBreakerGate):
     """The gate of a breaker that looks for slow calls: its tickets hold when the call began."""
 
     __slots__ = ()
@@ -184,18 +166,23 @@ class TimedCircuitGate(CircuitGate):
 
     enter_soon = ready = enter  # type: ignore[assignment]
 
-    def passed(self, ticket: tuple[int, float], value: object) -> None:  # type: ignore[override]
+    def on_success(self, ticket: tuple[int, float], value: object) -> None:  # type: ignore[override]
         breaker, seconds = self.breaker, CLOCK.get().now() - ticket[1]
-        if breaker.quiet and ticket[0] == breaker.generation and not breaker.is_slow(seconds) and not self._judges:
+        if (
+            breaker.quiet
+            and ticket[0] == breaker.generation
+            and not breaker.is_slow(seconds)
+            and not self._judges_results
+        ):
             next(breaker.successes)
         else:
             self._returned(ticket[0], value, seconds)
 
-    def failed(self, ticket: tuple[int, float], error: BaseException) -> None:  # type: ignore[override]
+    def on_failure(self, ticket: tuple[int, float], error: BaseException) -> None:  # type: ignore[override]
         self._raised(ticket[0], error, CLOCK.get().now() - ticket[1])
 
-    def forgotten(self, ticket: tuple[int, float] | int) -> None:
-        super().forgotten(ticket if isinstance(ticket, int) else ticket[0])
+    def release(self, ticket: tuple[int, float] | int) -> None:
+        super().release(ticket if isinstance(ticket, int) else ticket[0])
 
 
 _WHY = {

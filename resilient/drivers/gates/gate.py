@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from threading import get_ident
-from types import FrameType
 from typing import Any, Protocol
 
 from resilient.core.events import CallRejected
 from resilient.drivers.clock import CLOCK, SYSTEM, is_virtual
-from resilient.drivers.loops.current import current_task, loop_runs
+from resilient.drivers.loops.current import loop_runs
 from resilient.drivers.wrapping.kind import Kind
 from resilient.drivers.wrapping.wrap import wrap_admitted, wrap_gated, wrap_scoped
 from resilient.errors import Rejected
 from resilient.observe.listeners import Listener, hearers, tell
 from resilient.observe.log import DEBUG
 
-__all__ = ["NO_VALUE", "AsyncGate", "Entry", "Gate", "close_block", "gated", "in_event_loop", "open_block", "reject"]
+__all__ = ["NO_VALUE", "AsyncGate", "Entry", "Gate", "gated", "in_event_loop", "reject"]
 
 
 class NoValue(Enum):
@@ -39,21 +37,21 @@ NO_VALUE = NoValue.NO_VALUE
 class Entry(Protocol):
     """How a ticket comes back."""
 
-    def passed(self, ticket: Any, value: object, /) -> None:
-        """The call returned."""
+    def on_success(self, ticket: Any, value: object, /) -> None:
+        """The call returned this value."""
         ...
 
-    def failed(self, ticket: Any, error: BaseException, /) -> None:
+    def on_failure(self, ticket: Any, error: BaseException, /) -> None:
         """The call raised, or was cancelled; may raise an error of its own instead."""
         ...
 
-    def forgotten(self, ticket: Any, /) -> None:
+    def release(self, ticket: Any, /) -> None:
         """The call never happened."""
         ...
 
 
 class Gate(Entry, Protocol):
-    """The blocking form."""
+    """The blocking form of a gate."""
 
     def enter(self) -> object:
         """A ticket, after waiting for it in this thread if the gate has a queue.
@@ -64,7 +62,7 @@ class Gate(Entry, Protocol):
         ...
 
     def enter_soon(self) -> object:
-        """As ``enter``, where the call may turn out to be async: never blocks an event loop."""
+        """A ticket as by ``enter``, where the call may turn out to be async: never blocks an event loop."""
         ...
 
 
@@ -154,48 +152,3 @@ def reject(error: Rejected, policy: str, listeners: tuple[Listener, ...]) -> Rej
         retry_at = None if error.retry_after is None else CLOCK.get().now() + error.retry_after
         tell(CallRejected(error.name or policy, 0.0, policy, error, retry_at), heard)
     return error
-
-
-# The tickets of open blocks, each with the thread and task that opened it, by the policy and the frame of the block: a
-# shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not mixed up.
-_OPEN: dict[tuple[int, int], list[tuple[object, Any]]] = {}
-
-
-def open_block(policy: object, ticket: object, frame: FrameType) -> None:
-    """Keeps the ticket of a ``with`` block that begins in this frame."""
-    _OPEN.setdefault((id(policy), id(_users(frame))), []).append((_owner(), ticket))
-
-
-def close_block(policy: object, frame: FrameType) -> Any:
-    """The ticket of the block that ends in this frame.
-
-    A block may begin and end in different functions, of an ``ExitStack`` or of a class with an ``__enter__`` of its
-    own: then it is the latest of this task that its own function did not end. A generator's may end in another task.
-
-    Raises:
-        RuntimeError: no block of this policy is open.
-    """
-    own, owner = (id(policy), id(_users(frame))), _owner()
-    keys = [own, *[key for key in reversed(list(_OPEN)) if key[0] == own[0] and key != own]]
-    for wanted in (owner, None):
-        for key in keys:
-            blocks = _OPEN.get(key, [])
-            for place in range(len(blocks) - 1, -1, -1):
-                if wanted is None or blocks[place][0] == wanted:
-                    _, ticket = blocks.pop(place)
-                    if not blocks:
-                        del _OPEN[key]
-                    return ticket
-    raise RuntimeError(f"a block of {policy!r} ends that was never begun")
-
-
-def _owner() -> tuple[int, int]:
-    """The thread, and the task in it, by which this code runs."""
-    return get_ident(), id(current_task())
-
-
-def _users(frame: FrameType) -> FrameType:
-    """The frame in whose block this is: an ``ExitStack`` enters and leaves from frames of its own."""
-    while frame.f_globals.get("__name__") == "contextlib" and frame.f_back is not None:
-        frame = frame.f_back
-    return frame

@@ -21,7 +21,7 @@ from resilient.drivers.loops.waiters import ThreadWaiter, Wakeable, await_woken
 from resilient.errors import RateLimited
 from resilient.observe.listeners import Listener
 
-__all__ = ["AsyncRateGate", "Place", "RateGate", "SharedRate"]
+__all__ = ["AsyncRateLimiterGate", "Place", "RateLimiterGate", "SharedRate"]
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class SharedRate:
         return self._rate.interval
 
     def metrics(self, now: float) -> RateMetrics:
-        """The present numbers."""
+        """The numbers of slots and calls, as of now."""
         with self._lock:
             return self._rate.metrics(now)
 
@@ -183,8 +183,8 @@ class SharedRate:
                 head = self._left(cast("Place", head))
 
 
-class RateGate:
-    """The blocking form.
+class RateLimiterGate:
+    """The blocking form of a rate limiter.
 
     Args:
         rate: the schedule, shared with whoever has the same.
@@ -215,13 +215,13 @@ class RateGate:
             raise self.turned_away(WOULD_BLOCK)
         return self._wait()
 
-    def passed(self, ticket: int, value: object) -> None:
+    def on_success(self, ticket: int, value: object) -> None:
         """A call that was made has used its slot."""
 
-    def failed(self, ticket: int, error: BaseException) -> None:
+    def on_failure(self, ticket: int, error: BaseException) -> None:
         """A call that was made has used its slot."""
 
-    def forgotten(self, ticket: int) -> None:
+    def release(self, ticket: int) -> None:
         self._rate.cancelled(ticket)
 
     def _wait(self) -> int:
@@ -289,18 +289,18 @@ class RateGate:
         return error
 
 
-class AsyncRateGate:
+class AsyncRateLimiterGate:
     """The async form, on any event loop."""
 
     ready: Callable[..., int | None]
 
-    def __init__(self, gate: RateGate, rate: SharedRate) -> None:
+    def __init__(self, gate: RateLimiterGate, rate: SharedRate) -> None:
         self._gate = gate
         self._rate = rate
         self.ready = rate.entry(self._later)
-        self.passed = gate.passed
-        self.failed = gate.failed
-        self.forgotten = gate.forgotten
+        self.on_success = gate.on_success
+        self.on_failure = gate.on_failure
+        self.release = gate.release
 
     def _later(self) -> None:
         if not self._gate.max_wait:

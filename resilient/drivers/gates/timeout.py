@@ -51,13 +51,13 @@ class TimeLimit:
 
     enter_soon = enter
 
-    def passed(self, ticket: Token[float | None], value: object) -> None:
+    def on_success(self, ticket: Token[float | None], value: object) -> None:
         lift(ticket)
 
-    def failed(self, ticket: Token[float | None], error: BaseException) -> None:
+    def on_failure(self, ticket: Token[float | None], error: BaseException) -> None:
         lift(ticket)
 
-    def forgotten(self, ticket: Token[float | None]) -> None:
+    def release(self, ticket: Token[float | None]) -> None:
         lift(ticket)
 
     def exceeded(self) -> PolicyTimeout:
@@ -114,19 +114,19 @@ class AsyncTimeLimit:
     async def join(self) -> tuple[Token[float | None], Cutoff]:
         return self.ready()
 
-    def passed(self, ticket: tuple[Token[float | None], Cutoff], value: object) -> None:
+    def on_success(self, ticket: tuple[Token[float | None], Cutoff], value: object) -> None:
         lift(ticket[0])
         ticket[1].__exit__(None, None, None)
 
-    def failed(self, ticket: tuple[Token[float | None], Cutoff], error: BaseException) -> None:
+    def on_failure(self, ticket: tuple[Token[float | None], Cutoff], error: BaseException) -> None:
         token, cutoff = ticket
         lift(token)
         cutoff.__exit__(type(error), error, error.__traceback__)
         if cutoff.expired:
             raise self.limit.exceeded() from None  # not from the cancellation that carried it
 
-    def forgotten(self, ticket: tuple[Token[float | None], Cutoff]) -> None:
-        self.passed(ticket, None)
+    def release(self, ticket: tuple[Token[float | None], Cutoff]) -> None:
+        self.on_success(ticket, None)
 
 
 class _Worker:

@@ -59,7 +59,7 @@ class Sleep(NamedTuple):
 
 
 class Join(NamedTuple, Generic[W]):
-    """Wait until woken.
+    """Wait until somebody wakes the waiter.
 
     Attributes:
         waiter: a :class:`ThreadWaiter` where a thread plays, the loop's own where a task does.

@@ -153,7 +153,7 @@ class Rescue(Run):
         self._give_up(Stop("fail", why), error, self.clock.now())
 
     def begins(self) -> int:
-        """Another attempt begins; gives the generation of the resource on which it does."""
+        """One more attempt begins; gives the generation of the resource on which it does."""
         if self.plan.attempt_timeout is not None:
             self.began = self.clock.now()
         recovery = self.guard.recovery

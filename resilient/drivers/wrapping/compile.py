@@ -72,7 +72,7 @@ def started_in(frame: FrameType) -> float | None:
 
 
 def _disguised(wrapper: FunctionType, call: Callable[..., Any]) -> Callable[..., Any]:
-    """As ``functools.update_wrapper``, but annotations are filled in.
+    """Does what ``functools.update_wrapper`` does, but fills annotations in.
 
     To assign them, or defaults, or to make the function by ``FunctionType``, takes its version away, by which CPython
     3.13 recognises it at the place of a call: 5 ns a call.

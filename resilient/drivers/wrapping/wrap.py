@@ -101,7 +101,7 @@ def wrap_gated(
         kind: SYNC, ASYNC or EITHER.
         adopt: for EITHER: takes a coroutine that the call returned; its ticket has been given back unused.
     """
-    steps = ("enter_soon", "join", "passed", "failed", "forgotten")
+    steps = ("enter_soon", "join", "on_success", "on_failure", "release")
     given = {step: getattr(gate, step, None) for step in steps} | {"adopt": adopt}
     given["enter"] = getattr(gate, "ready" if kind is Kind.ASYNC else "enter", None)
     given |= {"coroutine": CoroutineType, "caught": BaseException}
@@ -109,7 +109,7 @@ def wrap_gated(
 
 
 def wrap_admitted(call: Callable[..., Any], gate: object, *, kind: Kind) -> Callable[..., Any]:
-    """As :func:`wrap_gated`, of a gate that need not hear what became of the call."""
+    """A wrapper with a gate that need not hear what became of the call; else see :func:`wrap_gated`."""
     given = {"enter": getattr(gate, "ready" if kind is Kind.ASYNC else "enter"), "join": getattr(gate, "join", None)}
     return compiled(call, _ADMITTED[kind], (), given, OURS)
 
@@ -182,9 +182,9 @@ def wrapper({parameters}):
     try:
         {value} = {call}({arguments})
     except {caught} as {failure}:
-        {failed}({ticket}, {failure})
+        {on_failure}({ticket}, {failure})
         raise
-    {passed}({ticket}, {value})
+    {on_success}({ticket}, {value})
     return {value}
 """
 
@@ -196,16 +196,16 @@ _JOINED = """\
 
 _ADOPTED = """\
     if {value}.__class__ is {coroutine}:
-        {forgotten}({ticket})
+        {release}({ticket})
         return {adopt}({value})
-    {passed}("""
+    {on_success}("""
 
 _GATED = {
     Kind.SYNC: _GATED_SYNC,
     Kind.ASYNC: (
         _GATED_SYNC.replace("def ", "async def ").replace("    try:\n", _JOINED).replace("= {call}", "= await {call}")
     ),
-    Kind.EITHER: _GATED_SYNC.replace("{enter}", "{enter_soon}").replace("    {passed}(", _ADOPTED),
+    Kind.EITHER: _GATED_SYNC.replace("{enter}", "{enter_soon}").replace("    {on_success}(", _ADOPTED),
 }
 
 _ADMITTED = {

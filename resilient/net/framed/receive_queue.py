@@ -5,7 +5,6 @@ It needs no lock: each end of a deque is moved in one step, and whoever waits sa
 
 from __future__ import annotations
 
-from asyncio import InvalidStateError
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +13,9 @@ from resilient.core.link import State
 from resilient.errors import ManagerClosed, NotConnected
 from resilient.net.connection.settings import ManagerStats
 from resilient.net.framed.settings import MOST_BYTES, MOST_FRAMES
+from resilient.net.framed.wakers import wake_all
 
-__all__ = ["ReceiveQueue", "wake_all"]
+__all__ = ["ReceiveQueue"]
 
 
 class ReceiveQueue:
@@ -126,14 +126,3 @@ class ReceiveQueue:
             return False
         self.full = False
         return True
-
-
-def wake_all(waiting: deque[Callable[[], object]]) -> None:
-    """Wakes all that wait now; they look again, and wait again if need be."""
-    for _ in range(len(waiting)):
-        try:
-            waiting.popleft()()
-        except IndexError:  # another thread woke them
-            return
-        except InvalidStateError:  # a task that was cancelled
-            continue

@@ -13,8 +13,8 @@ from resilient.core.outbox import Batch, Outbox, OutboxCounts
 from resilient.core.outbox_plan import OutboxPlan
 from resilient.drivers.locks import let_go
 from resilient.errors import ManagerClosed
-from resilient.net.framed.receive_queue import wake_all
 from resilient.net.framed.settings import BATCH, Numbers, OutboxFull
+from resilient.net.framed.wakers import wake_all
 
 __all__ = ["SendQueue"]
 

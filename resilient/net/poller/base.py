@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from resilient.core.action import Action, Verdict
 from resilient.core.events import AttemptFailed, Event, GaveUp, Panic, Succeeded, Waiting
@@ -30,21 +30,26 @@ AGAIN = Verdict(Action.RETRY)
 class BasePoller(Generic[T]):
     """The side of a poller that others look at, and what it does between two fetches."""
 
+    _fetch_kinds: ClassVar[tuple[Kind, ...]]
+    _apply_kinds: ClassVar[tuple[Kind, ...]]
+
     def __init__(
         self,
-        plan: PollPlan,
+        fetch: Callable[[], object],
         apply: Callable[[T], object] | None,
-        kinds: tuple[Kind, ...],
+        plan: PollPlan,
         name: str,
         listeners: tuple[Listener, ...],
     ) -> None:
+        checked_kind("fetch", fetch, self._fetch_kinds)
+        self._fetch = fetch
         self.name = checked_name(name)
         self.rejected = 0
         self._listeners = checked_listeners(listeners)
         self._polling = Polling(plan)
         self._apply: Callable[[T], Any] | None = None
         if apply is not None:
-            kind = checked_kind("apply", apply, kinds)
+            kind = checked_kind("apply", apply, self._apply_kinds)
             # Not the decorator: this way the poller's own listeners hear of the panic, too.
             guarding = Catch(f"{self.name}: apply", default=BLEW_UP)
             self._apply = guarding.guard(apply, kind, (self._hear_panic,) if self._listeners else ())
@@ -81,10 +86,10 @@ class BasePoller(Generic[T]):
         finally:
             self._runs = False
 
-    def _polled(self, fetch: Callable[[], object]) -> Steps[Any, float | None]:
+    def _polled(self) -> Steps[Any, float | None]:
         """Fetches and applies; gives the seconds until the next fetch, None if that was the last."""
         try:
-            value = cast("T", (yield Call(fetch)))
+            value = cast("T", (yield Call(self._fetch)))
         except Exception as error:
             return self._failed(error)
         wait = self._answered()

@@ -11,7 +11,7 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.loops.current import pause
 from resilient.drivers.loops.steps import play_async
-from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.poller.base import BasePoller
 from resilient.observe.listeners import Listener
 
@@ -46,6 +46,9 @@ class Poller(BasePoller[T]):
         ValueError: it is outside its range.
     """
 
+    _fetch_kinds = (Kind.ASYNC, Kind.EITHER)
+    _apply_kinds = (Kind.SYNC, Kind.ASYNC, Kind.EITHER)
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[T]],
@@ -58,10 +61,7 @@ class Poller(BasePoller[T]):
         name: str = "poller",
         listeners: tuple[Listener, ...] = (),
     ) -> None:
-        plan = PollPlan(interval, backoff, attempts, keep_trying)
-        checked_kind("fetch", fetch, (Kind.ASYNC, Kind.EITHER))
-        super().__init__(plan, apply, (Kind.SYNC, Kind.ASYNC, Kind.EITHER), name, listeners)
-        self._fetch = fetch
+        super().__init__(fetch, apply, PollPlan(interval, backoff, attempts, keep_trying), name, listeners)
 
     async def run(self) -> None:
         """Polls until it is cancelled, or gives up and does not keep trying.
@@ -70,5 +70,5 @@ class Poller(BasePoller[T]):
             RuntimeError: it runs already.
         """
         with self._running() as clock:
-            while (wait := await play_async(self._polled(self._fetch), clock)) is not None:
+            while (wait := await play_async(self._polled(), clock)) is not None:
                 await pause(clock, wait)

@@ -11,7 +11,7 @@ from resilient.core.failures import ATTEMPTS, BACKOFF
 from resilient.core.polling import PollPlan
 from resilient.drivers.clock import is_virtual
 from resilient.drivers.loops.steps import play
-from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.drivers.wrapping.kind import Kind
 from resilient.net.poller.base import BasePoller
 from resilient.net.supervisor.stop_signal import StopSignal
 from resilient.observe.listeners import Listener
@@ -44,6 +44,9 @@ class Poller(BasePoller[T]):
         ValueError: it is outside its range.
     """
 
+    _fetch_kinds = (Kind.SYNC, Kind.EITHER)
+    _apply_kinds = (Kind.SYNC, Kind.EITHER)
+
     def __init__(
         self,
         fetch: Callable[[], T],
@@ -56,10 +59,7 @@ class Poller(BasePoller[T]):
         name: str = "poller",
         listeners: tuple[Listener, ...] = (),
     ) -> None:
-        plan = PollPlan(interval, backoff, attempts, keep_trying)
-        checked_kind("fetch", fetch, (Kind.SYNC, Kind.EITHER))
-        super().__init__(plan, apply, (Kind.SYNC, Kind.EITHER), name, listeners)
-        self._fetch = fetch
+        super().__init__(fetch, apply, PollPlan(interval, backoff, attempts, keep_trying), name, listeners)
 
     def run(self, stop: StopSignal) -> None:
         """Polls until the signal is given, or it gives up and does not keep trying.
@@ -68,7 +68,7 @@ class Poller(BasePoller[T]):
             RuntimeError: it runs already.
         """
         with self._running() as clock:
-            while (wait := play(self._polled(self._fetch), clock, taken)) is not None:
+            while (wait := play(self._polled(), clock, taken)) is not None:
                 if is_virtual(clock):
                     clock.record(wait)
                 if stop.wait(wait):

@@ -10,10 +10,10 @@ import pytest
 from adaptive_gates import EXITS, Fixed, guard, limiter, paced, slow, throttle
 from threads import together
 
-from resilient.drivers.gates.adaptive_limiter import ConcurrencyGate, SharedConcurrency
-from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
-from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
-from resilient.drivers.gates.circuit_breaker import Verdicts
+from resilient.drivers.gates.adaptive_limiter import AdaptiveLimiterGate, SharedConcurrency
+from resilient.drivers.gates.adaptive_rate import AdaptiveRateGate, SharedClientRate
+from resilient.drivers.gates.adaptive_throttle import AdaptiveThrottleGate, SharedThrottle
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.errors import Throttled
 from resilient.testing import FakeClock
 
@@ -32,12 +32,12 @@ def test_four_threads_meet_inside() -> None:
 @pytest.mark.parametrize("error", EXITS)
 def test_only_errors_are_judged(error: type[BaseException]) -> None:
     """An exit says nothing, whatever the judge would say of it."""
-    harsh = Verdicts(lambda error: True, None)
-    limiter = ConcurrencyGate(SharedConcurrency(Fixed(1)), harsh, "db", ())
-    throttle = ThrottleGate(SharedThrottle(2, 120, 0), harsh, "db", ())
-    paced = PacedGate(SharedClientRate(0.7, 0.4), harsh, None, "db", ())
+    harsh = FailureJudges(lambda error: True, None)
+    limiter = AdaptiveLimiterGate(SharedConcurrency(Fixed(1)), harsh, "db", ())
+    throttle = AdaptiveThrottleGate(SharedThrottle(2, 120, 0), harsh, "db", ())
+    paced = AdaptiveRateGate(SharedClientRate(0.7, 0.4), harsh, None, "db", ())
     for gate in (limiter, throttle, paced):
-        gate.failed(gate.enter(), error())  # type: ignore[attr-defined]
+        gate.on_failure(gate.enter(), error())  # type: ignore[attr-defined]
     assert (0, 1, False) == (limiter.metrics().dropped, throttle.metrics().accepts, paced.metrics().enabled)
 
 
@@ -64,7 +64,7 @@ def test_errors_leave_no_cycles() -> None:
             full.enter()
             for _ in range(3):
                 with suppress(Throttled):
-                    rejecting.failed(rejecting.enter(), TimeoutError())
+                    rejecting.on_failure(rejecting.enter(), TimeoutError())
             assert [None] * 3 == [caught(gate.enter)() for gate in (full, rejecting, pacing)]  # type: ignore[attr-defined]
     finally:
         gc.enable()

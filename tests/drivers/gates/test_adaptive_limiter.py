@@ -13,7 +13,7 @@ from threads import together
 
 from resilient.core.events import CallRejected, Event
 from resilient.core.limits import AIMD, Gradient2
-from resilient.drivers.gates.adaptive_limiter import UNTIMED, ConcurrencyGate, SharedConcurrency
+from resilient.drivers.gates.adaptive_limiter import UNTIMED, AdaptiveLimiterGate, SharedConcurrency
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import BulkheadFull
 from resilient.testing import FakeClock
@@ -29,7 +29,7 @@ def test_as_many_run_as_may() -> None:
     (event,) = heard
     assert isinstance(event, CallRejected)
     assert ("db", "AdaptiveLimiter", None) == (event.name, event.policy, event.retry_at)
-    gate.passed(tickets[0], 1)
+    gate.on_success(tickets[0], 1)
     gate.enter()
     assert (3, 3, 1, 1) == (
         gate.metrics().limit,
@@ -47,7 +47,7 @@ def test_calls_near_the_limit_are_timed_each() -> None:
         tickets = [gate.enter() for _ in range(8)]
         clock.advance(2)
         for ticket in tickets:
-            gate.passed(ticket, 1)
+            gate.on_success(ticket, 1)
     assert [4, 5, 6, 7, 8] == [inflight for _, inflight, _ in algorithm.told if inflight >= 4]
     assert {(2.0, False)} == {(rtt, dropped) for rtt, _, dropped in algorithm.told}
 
@@ -57,7 +57,7 @@ def test_far_below_the_limit_few_calls_are_timed() -> None:
     algorithm = Fixed(1000)
     gate = limiter(algorithm)
     for _ in range(10 * (UNTIMED + 1)):
-        gate.passed(gate.enter(), 1)
+        gate.on_success(gate.enter(), 1)
     assert (10, 160, 0) == (len(algorithm.told), gate.metrics().succeeded, gate.metrics().inflight)
 
 
@@ -67,7 +67,7 @@ def test_drops_always_count(limit: int) -> None:
     algorithm = Fixed(limit)
     gate = limiter(algorithm)
     for _ in range(10):
-        gate.failed(gate.enter(), TimeoutError())
+        gate.on_failure(gate.enter(), TimeoutError())
     assert (10, True) == (gate.metrics().dropped, all(dropped for _, _, dropped in algorithm.told))
 
 
@@ -96,8 +96,8 @@ def test_an_error_may_say_that_the_call_was_taken(limit: int) -> None:
     """It counts as a success."""
     gate = limiter(Fixed(limit))
     for _ in range(5):
-        gate.failed(gate.enter(), ValueError())
-    gate.forgotten(gate.enter())
+        gate.on_failure(gate.enter(), ValueError())
+    gate.release(gate.enter())
     assert (0, 5, 0) == (gate.metrics().inflight, gate.metrics().succeeded, gate.metrics().forgotten)
 
 
@@ -105,7 +105,7 @@ def test_an_error_may_say_that_the_call_was_taken(limit: int) -> None:
 def test_a_returned_value_may_be_a_drop(limit: int) -> None:
     """It counts as an error would; one on which the judge breaks gives its permit back."""
     algorithm = Fixed(limit)
-    gate = limiter(algorithm, verdicts=JUDGES)
+    gate = limiter(algorithm, judges=JUDGES)
     guarded = guard(gate, lambda value: value)
     assert [-1, 5, -2, 6] == [guarded(value) for value in (-1, 5, -2, 6)]
     for _ in range(3):
@@ -140,12 +140,12 @@ def test_a_limit_that_falls_holds_at_once() -> None:
     first = gate.enter()
     tickets = [first, *(gate.enter() for _ in range(4))]
     for _ in range(5):
-        gate.failed(gate.enter(), TimeoutError())
+        gate.on_failure(gate.enter(), TimeoutError())
     assert (3, 5) == (gate.metrics().limit, gate.metrics().inflight)
     with pytest.raises(BulkheadFull):
         gate.enter()
     for ticket in tickets:
-        gate.passed(ticket, 1)
+        gate.on_success(ticket, 1)
     assert 0 == gate.metrics().inflight
     gate.enter()
 
@@ -163,13 +163,13 @@ def test_a_restart_keeps_what_runs() -> None:
     """With another algorithm, counted from zero."""
     gate = limiter(Fixed(100))
     tickets = [gate.enter() for _ in range(3)]
-    gate.passed(tickets[2], 1)
+    gate.on_success(tickets[2], 1)
     gate.restart(Fixed(2))
     assert (2, 2, 0) == (gate.metrics().limit, gate.metrics().inflight, gate.metrics().succeeded)
     with pytest.raises(BulkheadFull):
         gate.enter()
     for ticket in tickets[:2]:
-        gate.passed(ticket, 1)
+        gate.on_success(ticket, 1)
     assert 0 == gate.metrics().inflight
 
 
@@ -213,13 +213,13 @@ def test_a_crowd_of_threads_stays_below_the_limit(limit: int) -> None:
 def test_gates_in_front_of_one_limiter_share_its_lock() -> None:
     """What is shared by name is exact as well; the algorithm is a real one, which moves."""
     machine = SharedConcurrency(Gradient2(20, 1, 200))
-    gates = [ConcurrencyGate(machine, SAYS, "db", ()) for _ in range(4)]
+    gates = [AdaptiveLimiterGate(machine, SAYS, "db", ()) for _ in range(4)]
 
     def work(n: int) -> None:
         for turn in range(5_000):
             with suppress(BulkheadFull):
                 ticket = gates[n].enter()
-                gates[n].passed(ticket, 1) if turn % 3 else gates[n].failed(ticket, TimeoutError())
+                gates[n].on_success(ticket, 1) if turn % 3 else gates[n].on_failure(ticket, TimeoutError())
 
     assert [] == together(4, work)
     seen = machine.metrics()
@@ -263,13 +263,13 @@ class Permits(RuleBasedStateMachine):
         ticket = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.ends[how] += 1
         if how == "succeeded":
-            self.gate.passed(ticket, 1)
+            self.gate.on_success(ticket, 1)
         elif how == "forgotten":
-            self.gate.failed(ticket, KeyboardInterrupt())
+            self.gate.on_failure(ticket, KeyboardInterrupt())
         else:
             limit = max(1, self.algorithm.limit - fall)
             self.algorithm.sampled = lambda *_: setattr(self.algorithm, "limit", limit)  # type: ignore[method-assign]
-            self.gate.failed(ticket, TimeoutError())
+            self.gate.on_failure(ticket, TimeoutError())
             self.algorithm.sampled = lambda *_: None  # type: ignore[method-assign]
 
     @invariant()

@@ -8,7 +8,7 @@ from adaptive_gates import EXITS, JUDGES, guard, paced, slow
 from loops import LOOPS, run
 
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates.adaptive_rate import PacedGate, SharedClientRate
+from resilient.drivers.gates.adaptive_rate import AdaptiveRateGate, SharedClientRate
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import RateLimited
 from resilient.testing import FakeClock
@@ -19,7 +19,7 @@ def test_nothing_is_paced_before_the_first_throttle() -> None:
     with FakeClock() as clock:
         gate = paced()
         for _ in range(100):
-            gate.passed(gate.enter(), 1)
+            gate.on_success(gate.enter(), 1)
         assert ([], False) == (clock.sleeps, gate.metrics().enabled)
 
 
@@ -136,7 +136,7 @@ def test_a_call_that_may_be_async_never_blocks_its_loop() -> None:
     async def main() -> None:
         gate = paced()
         assert gate.enter_soon() is False
-        gate.failed(gate.enter_soon(), TimeoutError())
+        gate.on_failure(gate.enter_soon(), TimeoutError())
         with pytest.raises(RateLimited, match=r"may wait 0 s"):
             gate.enter_soon()
         gate.machine.returned(99)
@@ -169,10 +169,10 @@ def test_what_says_nothing_is_no_response(error: type[BaseException]) -> None:
         clock.advance(100)
         ticket = gate.enter()
         before = gate.metrics()
-        gate.failed(ticket, error())
+        gate.on_failure(ticket, error())
         assert before == gate.metrics()
-        gate.forgotten(True)
-        gate.forgotten(False)
+        gate.release(True)
+        gate.release(False)
         assert before.available + 1 == gate.metrics().available
 
 
@@ -182,11 +182,11 @@ def test_responses_move_the_rate() -> None:
         gate = slow()
         for _ in range(50):
             clock.advance(0.1)
-            gate.passed(True, 1)
+            gate.on_success(True, 1)
         grown = gate.metrics().fill_rate
-        gate.failed(True, TimeoutError())
+        gate.on_failure(True, TimeoutError())
         assert gate.metrics().fill_rate < grown
-        gate.failed(True, ValueError())
+        gate.on_failure(True, ValueError())
         gate.restart()
         assert (False, 0.0, 0.0) == (
             gate.metrics().enabled,
@@ -199,7 +199,7 @@ def test_responses_move_the_rate() -> None:
 def test_a_returned_value_may_be_a_throttle() -> None:
     """The rate falls; one on which the judge breaks teaches nothing."""
     with FakeClock():
-        gate = PacedGate(SharedClientRate(0.7, 0.4), JUDGES, None, "db", ())
+        gate = AdaptiveRateGate(SharedClientRate(0.7, 0.4), JUDGES, None, "db", ())
         guarded = guard(gate, lambda value: value)
         assert (5, False) == (guarded(5), gate.metrics().enabled)
         before = gate.metrics()

@@ -9,7 +9,7 @@ from loops import LOOPS, run
 from threads import together
 
 from resilient.core.events import CallRejected, Event
-from resilient.drivers.gates.adaptive_throttle import SharedThrottle, ThrottleGate
+from resilient.drivers.gates.adaptive_throttle import AdaptiveThrottleGate, SharedThrottle
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import Throttled
 from resilient.testing import FakeClock
@@ -20,7 +20,7 @@ def test_rejects_what_would_be_rejected_there() -> None:
     heard: list[Event] = []
     with FakeClock(rng=type("Low", (), {"random": lambda self: 0.4})()):
         gate = throttle(2, 120, 1, heard.append)
-        gate.failed(gate.enter(), TimeoutError())
+        gate.on_failure(gate.enter(), TimeoutError())
         with pytest.raises(Throttled, match=r"rejecting 67% of calls, as the other side accepts so few"):
             gate.enter()
         assert (2, 0, 1) == (gate.metrics().calls, gate.metrics().accepts, gate.metrics().rejected)
@@ -44,7 +44,7 @@ def test_only_what_says_so_was_not_accepted(error: type[BaseException]) -> None:
 
 def test_a_returned_value_may_be_a_rejection() -> None:
     """It is not accepted; one on which the judge breaks is."""
-    gate = ThrottleGate(SharedThrottle(2, 120, 10), JUDGES, "db", ())
+    gate = AdaptiveThrottleGate(SharedThrottle(2, 120, 10), JUDGES, "db", ())
     guarded = guard(gate, lambda value: value)
     assert [-1, 5, None] == [guarded(value) for value in (-1, 5, None)]
     with pytest.raises(RuntimeError, match="the judge is broken"):
@@ -81,9 +81,9 @@ def test_threads_lose_no_call_and_no_accept() -> None:
         for turn in range(10_000):
             ticket = gate.enter()
             if turn % 10:
-                gate.passed(ticket, 1)
+                gate.on_success(ticket, 1)
             else:
-                gate.failed(ticket, TimeoutError())
+                gate.on_failure(ticket, TimeoutError())
 
     assert [] == together(8, work)
     assert (80_000, 72_000, 0) == (gate.metrics().calls, gate.metrics().accepts, gate.metrics().rejected)
@@ -93,10 +93,10 @@ def test_a_throttle_begins_again() -> None:
     """With nothing counted, passes included."""
     gate = throttle()
     for _ in range(9):
-        gate.passed(gate.enter(), 1)
+        gate.on_success(gate.enter(), 1)
     gate.restart()
     assert (0, 0, 0) == (gate.metrics().calls, gate.metrics().accepts, gate.metrics().rejected)
-    gate.passed(gate.enter(), 1)
+    gate.on_success(gate.enter(), 1)
     assert (1, 1) == (gate.metrics().calls, gate.metrics().accepts)
 
 

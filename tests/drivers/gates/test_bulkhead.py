@@ -19,18 +19,18 @@ from threads import together
 from resilient import Bulkhead
 from resilient.core.permits import PermitsMetrics
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates.bulkhead import AsyncPermitGate, PermitGate, SharedPermits
+from resilient.drivers.gates.bulkhead import AsyncBulkheadGate, BulkheadGate, SharedPermits
 from resilient.errors import BulkheadFull
 from resilient.testing import FakeClock
 
 
-def make(limit: int, max_wait: float | None = None, queue: int | None = None) -> tuple[PermitGate, AsyncPermitGate]:
+def make(limit: int, max_wait: float | None = None, queue: int | None = None) -> tuple[BulkheadGate, AsyncBulkheadGate]:
     permits = SharedPermits(limit, queue)
-    gate = PermitGate(permits, max_wait, limit=limit, queue=queue, name="db")
-    return gate, AsyncPermitGate(gate, permits)
+    gate = BulkheadGate(permits, max_wait, limit=limit, queue=queue, name="db")
+    return gate, AsyncBulkheadGate(gate, permits)
 
 
-def numbers(gate: PermitGate) -> PermitsMetrics:
+def numbers(gate: BulkheadGate) -> PermitsMetrics:
     return gate._permits.metrics()
 
 
@@ -38,9 +38,9 @@ def test_a_permit_comes_back_however_the_call_ends() -> None:
     """Returned, raised, or never made."""
     gate, _ = make(1, 0.0)
     for end in (
-        lambda ticket: gate.passed(ticket, 7),
-        lambda ticket: gate.failed(ticket, KeyError()),
-        lambda ticket: gate.forgotten(ticket),
+        lambda ticket: gate.on_success(ticket, 7),
+        lambda ticket: gate.on_failure(ticket, KeyError()),
+        lambda ticket: gate.release(ticket),
     ):
         end(gate.enter())
     assert 1 == numbers(gate).available
@@ -121,7 +121,7 @@ def test_a_permit_that_comes_in_time_is_taken(loop: str, max_wait: float | None)
 
     ticket = gate.enter()
     with FakeClock() as clock:
-        clock.call_later(3, lambda: gate.passed(ticket, None))
+        clock.call_later(3, lambda: gate.on_success(ticket, None))
         assert gate.enter() if loop == "threads" else run(loop, main)
     assert (3.0, 1, 0) == (clock.now(), numbers(gate).inflight, numbers(gate).left)
 
@@ -131,9 +131,9 @@ def test_a_permit_freed_in_between_needs_no_wait() -> None:
     gate, async_gate = make(1)
     gate.enter()
     assert async_gate.ready() is None
-    gate.passed(True, None)
+    gate.on_success(True, None)
     assert asyncio.run(async_gate.join())  # type: ignore[arg-type]
-    gate.passed(True, None)
+    gate.on_success(True, None)
     assert gate._wait()
     assert (1, 0) == (numbers(gate).inflight, numbers(gate).queued)
 
@@ -146,7 +146,7 @@ def test_an_event_loop_is_never_blocked() -> None:
         assert gate.enter_soon()
         with pytest.raises(BulkheadFull, match="would block the event loop"):
             gate.enter_soon()
-        gate.passed(True, None)
+        gate.on_success(True, None)
 
     asyncio.run(main())
     assert (0, 1) == (numbers(gate).inflight, numbers(gate).rejected)
@@ -171,7 +171,7 @@ def test_eight_threads_of_ten_thousand_calls() -> None:
             with lock:
                 running -= 1
                 calls += 1
-            gate.passed(ticket, None)
+            gate.on_success(ticket, None)
 
     assert [] == together(8, work)
     assert 80_000 == calls
@@ -188,12 +188,12 @@ def test_first_come_first_served_across_threads_and_loops() -> None:
     def thread(n: int) -> None:
         ticket = gate.enter()
         order.append(n)
-        gate.passed(ticket, None)
+        gate.on_success(ticket, None)
 
     async def task(n: int) -> None:
         ticket = await join(async_gate)
         order.append(n)
-        async_gate.passed(ticket, None)
+        async_gate.on_success(ticket, None)
 
     ways: list[Callable[[int], object]] = [thread, lambda n: asyncio.run(task(n)), lambda n: trio.run(task, n), thread]
     ticket = gate.enter()
@@ -201,7 +201,7 @@ def test_first_come_first_served_across_threads_and_loops() -> None:
     for count, each in enumerate(threads, 1):
         each.start()
         until(lambda count=count: numbers(gate).queued == count)  # type: ignore[misc]
-    gate.passed(ticket, None)
+    gate.on_success(ticket, None)
     for each in threads:
         each.join()
     assert [0, 1, 2, 3] == order
@@ -228,7 +228,7 @@ def test_loops_in_several_threads_share_one_bulkhead() -> None:
             count(1)
             await sleep(0)
             count(-1)
-            async_gate.passed(ticket, None)
+            async_gate.on_success(ticket, None)
 
     async def on_asyncio() -> None:
         await asyncio.gather(*(task(asyncio.sleep) for _ in range(10)))
@@ -248,7 +248,7 @@ def test_loops_in_several_threads_share_one_bulkhead() -> None:
                 ticket = gate.enter()
                 count(1)
                 count(-1)
-                gate.passed(ticket, None)
+                gate.on_success(ticket, None)
 
     assert [] == together(6, work)
     assert 1200 == calls
@@ -268,12 +268,12 @@ def test_cancelled_while_waiting_nothing_leaks(loop: str, given_before: bool) ->
         await asyncio.sleep(0)
         assert 2 == numbers(gate).queued
         if given_before:
-            gate.passed(ticket, None)
+            gate.on_success(ticket, None)
             first.cancel()
         else:
             first.cancel()
             await asyncio.sleep(0)
-            gate.passed(ticket, None)
+            gate.on_success(ticket, None)
         assert await second
         assert first.cancelled()
 
@@ -285,7 +285,7 @@ def test_cancelled_while_waiting_nothing_leaks(loop: str, given_before: bool) ->
 
         async def first(scope: trio.CancelScope) -> None:
             with scope:
-                gate.passed(await join(async_gate), None)
+                gate.on_success(await join(async_gate), None)
 
         async def second() -> None:
             got.append(await join(async_gate))
@@ -298,12 +298,12 @@ def test_cancelled_while_waiting_nothing_leaks(loop: str, given_before: bool) ->
             await trio.testing.wait_all_tasks_blocked()
             assert 2 == numbers(gate).queued
             if given_before:
-                gate.passed(ticket, None)
+                gate.on_success(ticket, None)
                 scope.cancel()
             else:
                 scope.cancel()
                 await trio.testing.wait_all_tasks_blocked()
-                gate.passed(ticket, None)
+                gate.on_success(ticket, None)
         assert [True] == got
 
     if loop == "trio":
@@ -317,7 +317,7 @@ def test_an_exit_during_a_blocking_wait_leaks_nothing() -> None:
     gate, _ = make(1, 9.0)
 
     def interrupt() -> None:
-        gate.passed(True, None)
+        gate.on_success(True, None)
         raise KeyboardInterrupt
 
     gate.enter()
@@ -345,7 +345,7 @@ def test_a_trio_crowd_with_random_cancellations_leaks_nothing() -> None:
                     await trio.sleep(0.0003)
                 finally:
                     running -= 1
-                    async_gate.passed(ticket, None)
+                    async_gate.on_success(ticket, None)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -418,7 +418,7 @@ class Callers(Crowd):
             await self.running[n].wait()
         finally:
             del self.running[n]
-            self.async_gate.passed(ticket, None)
+            self.async_gate.on_success(ticket, None)
 
     @rule()
     def comes(self) -> None:
@@ -476,5 +476,5 @@ def test_an_interrupt_in_a_step_leaves_the_lock_free() -> None:
     with pytest.raises(KeyboardInterrupt):
         enter()
     with pytest.raises(RuntimeError, match="nobody holds"):
-        permits.passed(True, None)
-    assert [RuntimeError] == [type(error) for error in together(1, lambda _: permits.passed(True, None))]
+        permits.on_success(True, None)
+    assert [RuntimeError] == [type(error) for error in together(1, lambda _: permits.on_success(True, None))]

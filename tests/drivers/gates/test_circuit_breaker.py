@@ -19,7 +19,8 @@ from threads import together
 from resilient.core import backoff
 from resilient.core.breaker import BreakerPlan, State
 from resilient.core.events import CallRejected, Event, StateChanged
-from resilient.drivers.gates.circuit_breaker import Chance, CircuitGate, SharedBreaker, TimedCircuitGate, Verdicts
+from resilient.drivers.gates.circuit_breaker import Chance, CircuitBreakerGate, SharedBreaker, TimedCircuitBreakerGate
+from resilient.drivers.gates.failure_judges import FailureJudges
 from resilient.drivers.gates.gate import gated
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import CircuitOpen
@@ -51,12 +52,14 @@ def judged(error: Exception) -> bool | None:
     return None if isinstance(error, LookupError) else isinstance(error, OSError)
 
 
-def make(plan: BreakerPlan = PLAN, result: Callable[[object], bool] | None = None, *listeners: Any) -> CircuitGate:
-    kind = CircuitGate if plan.slow_call is None else TimedCircuitGate
-    return kind(SharedBreaker(plan, Chance()), Verdicts(judged, result), "db", listeners)
+def make(
+    plan: BreakerPlan = PLAN, result: Callable[[object], bool] | None = None, *listeners: Any
+) -> CircuitBreakerGate:
+    kind = CircuitBreakerGate if plan.slow_call is None else TimedCircuitBreakerGate
+    return kind(SharedBreaker(plan, Chance()), FailureJudges(judged, result), "db", listeners)
 
 
-def guard(gate: CircuitGate, call: Callable[..., Any], kind: Kind = Kind.SYNC) -> Callable[..., Any]:
+def guard(gate: CircuitBreakerGate, call: Callable[..., Any], kind: Kind = Kind.SYNC) -> Callable[..., Any]:
     return gated(call, gate, gate, kind)
 
 
@@ -67,14 +70,14 @@ def answer(value: object) -> object:
     return value
 
 
-def play(gate: CircuitGate, *values: object) -> None:
+def play(gate: CircuitBreakerGate, *values: object) -> None:
     call = guard(gate, answer)
     for value in values:
         with suppress(Exception):
             call(value)
 
 
-def opened(plan: BreakerPlan = PLAN, *listeners: Any) -> CircuitGate:
+def opened(plan: BreakerPlan = PLAN, *listeners: Any) -> CircuitBreakerGate:
     gate = make(plan, None, *listeners)
     while gate.breaker.state is State.CLOSED:
         play(gate, OSError())
@@ -129,7 +132,7 @@ def test_a_call_that_never_happened_frees_its_probe(plan: BreakerPlan) -> None:
         ticket: Any = gate.enter()
         with pytest.raises(CircuitOpen):
             gate.enter()
-        gate.forgotten(ticket)
+        gate.release(ticket)
         gate.enter()
 
 
@@ -194,15 +197,15 @@ def test_a_stale_result_never_moves_it(plan: BreakerPlan) -> None:
         gate = make(plan)
         tickets: list[Any] = [gate.enter() for _ in range(4)]
         play(gate, *[OSError()] * 4)
-        gate.passed(tickets[0], 1)
-        gate.failed(tickets[1], OSError())
+        gate.on_success(tickets[0], 1)
+        gate.on_failure(tickets[1], OSError())
         assert (State.OPEN, 30.0) == (gate.state(), gate.breaker.retry_after(clock.now()))
         clock.advance(30)
         probe: Any = gate.enter()
-        gate.passed(tickets[2], 1)
-        gate.failed(tickets[3], OSError())
+        gate.on_success(tickets[2], 1)
+        gate.on_failure(tickets[3], OSError())
         assert (State.HALF_OPEN, 0) == (gate.state(), gate.metrics().calls)
-        gate.passed(probe, 1)
+        gate.on_success(probe, 1)
         assert State.CLOSED is gate.state()
 
 
@@ -274,7 +277,7 @@ def test_threads_lose_no_call(slow_call: float | None) -> None:
 def test_gates_in_front_of_one_breaker_share_its_lock() -> None:
     """What is shared by name is exact as well."""
     breaker = SharedBreaker(replace(PLAN, window=50_000, min_calls=50_000, consecutive=None), Chance())
-    calls = [guard(CircuitGate(breaker, Verdicts(judged, None), "db", ()), answer) for _ in range(4)]
+    calls = [guard(CircuitBreakerGate(breaker, FailureJudges(judged, None), "db", ()), answer) for _ in range(4)]
 
     def work(n: int) -> None:
         for _ in range(5_000):

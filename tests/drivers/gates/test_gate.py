@@ -1,12 +1,11 @@
 """Gates: a ticket before the call, and back after it, however the call ends and whatever it is."""
 
 import asyncio
-import contextlib
 import gc
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from books import Book
 from loops import LOOPS, run
 from threads import together
 
-from resilient import Bulkhead, CircuitOpen, Event, RateLimited, Timeout, current_deadline, listen
-from resilient.drivers.gates.gate import NO_VALUE, close_block, gated, in_event_loop, open_block, reject
+from resilient import CircuitOpen, Event, RateLimited, listen
+from resilient.drivers.gates.gate import NO_VALUE, gated, in_event_loop, reject
 from resilient.drivers.wrapping.kind import Kind
 from resilient.testing import FakeClock
 
@@ -166,90 +165,6 @@ def test_a_rejection_is_told_to_whoever_listens(name: str, after: float | None, 
     ]
 
 
-POLICY = object()
-
-
-def opened(ticket: object, policy: object = POLICY) -> None:
-    open_block(policy, ticket, sys._getframe(1))
-
-
-def closed(policy: object = POLICY) -> Any:
-    return close_block(policy, sys._getframe(1))
-
-
-def test_blocks_of_one_frame_end_in_the_reverse_order() -> None:
-    """As they nest; blocks of other policies are apart."""
-    other = object()
-    opened(1)
-    opened("other", other)
-    opened(2)
-    assert [2, 1, "other"] == [closed(), closed(), closed(other)]
-
-
-def test_frames_that_are_suspended_in_their_blocks_are_not_mixed_up() -> None:
-    """Each generator ends its own."""
-
-    def block(ticket: int) -> Iterator[int]:
-        opened(ticket)
-        yield 0
-        yield closed()
-
-    first, second = block(1), block(2)
-    next(first), next(second)
-    assert [1, 2] == [next(first), next(second)]
-
-
-def test_a_block_that_was_carried_elsewhere_takes_the_latest_ticket() -> None:
-    """An exit stack may be closed by another function."""
-    opened(1)
-
-    def elsewhere() -> Any:
-        return closed()
-
-    assert 1 == elsewhere()
-
-
-def test_a_block_that_was_never_begun_is_noticed() -> None:
-    """There is nothing to give back."""
-    with pytest.raises(RuntimeError, match="ends that was never begun"):
-        closed()
-
-
-def test_exit_stacks_count_as_the_frame_that_uses_them() -> None:
-    """They enter and leave from frames of their own."""
-
-    class Block:
-        def __enter__(self) -> None:
-            open_block(POLICY, 1, sys._getframe(1))
-
-        def __exit__(self, *_: object) -> None:
-            tickets.append(close_block(POLICY, sys._getframe(1)))
-
-    tickets: list[int] = []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(Block())
-    assert [1] == tickets
-
-
-def test_a_frame_without_another_below_is_its_own() -> None:
-    """At the bottom of the stack the search ends."""
-    from resilient.drivers.gates.gate import _users
-
-    frame: Any = type("Bottom", (), {"f_globals": {"__name__": "contextlib"}, "f_back": None})()
-    assert frame is _users(frame)
-
-
-def test_threads_do_not_see_each_others_blocks() -> None:
-    """Many at once, each with its own ticket."""
-
-    def work(n: int) -> None:
-        for m in range(200):
-            opened((n, m))
-            assert (n, m) == closed()
-
-    assert [] == together(8, work)
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "trio"])
 def test_a_call_that_is_cancelled_is_one_that_failed(loop: str) -> None:
     """Its ticket comes back."""
@@ -286,66 +201,6 @@ def test_events_are_of_the_closed_union() -> None:
     heard: list[Event] = []
     reject(CircuitOpen("db", 2.0), "CircuitBreaker", (heard.append,))
     assert ["db: circuit open: call rejected by 'db'; another call makes sense in 2 s"] == [str(e) for e in heard]
-
-
-class Entering:
-    """A client with blocks of its own, which begin and end in different functions."""
-
-    def __init__(self, policy: Any) -> None:
-        self.policy = policy
-
-    async def __aenter__(self) -> Any:
-        return await self.policy.__aenter__()
-
-    async def __aexit__(self, *exc_info: Any) -> None:
-        await self.policy.__aexit__(*exc_info)
-
-
-def test_blocks_carried_through_functions_belong_to_their_tasks() -> None:
-    """Each task's limit is its own, though all share one policy."""
-
-    async def use(clock: FakeClock, seconds: float) -> str:
-        try:
-            async with Entering(limit):
-                await clock.asleep(seconds)
-        except TimeoutError:
-            return "cut"
-        assert current_deadline() is None
-        await clock.asleep(9)
-        return "fine"
-
-    async def main() -> list[str]:
-        return await asyncio.gather(*(use(clock, seconds) for seconds in (0.1, 3, 0.2, 4, 0.3)))
-
-    limit = Timeout(1)
-    with FakeClock() as clock:
-        assert ["fine", "cut", "fine", "cut", "fine"] == asyncio.run(main())
-
-
-def test_a_generator_may_be_closed_by_another_thread() -> None:
-    """Its block ends there, and takes its own ticket."""
-    bulkhead = Bulkhead(2)
-
-    def block() -> Iterator[int]:
-        with bulkhead:
-            yield 1
-
-    opened = block()
-    next(opened)
-    together(1, lambda _: opened.close())
-    assert 0 == bulkhead.metrics().inflight
-
-
-@pytest.mark.parametrize("loop", LOOPS)
-def test_a_block_in_a_task_has_its_own_ticket(loop: str) -> None:
-    """On every loop."""
-    bulkhead = Bulkhead(1)
-
-    async def main() -> int:
-        async with bulkhead:
-            return bulkhead.metrics().inflight
-
-    assert (1, 0) == (run(loop, main), bulkhead.metrics().inflight)
 
 
 def test_no_value_says_so() -> None:

@@ -22,19 +22,21 @@ from resilient import RateLimiter
 from resilient.core.rate import RateMetrics
 from resilient.drivers.clock import CLOCK, SYSTEM
 from resilient.drivers.deadline import DEADLINE
-from resilient.drivers.gates.rate_limiter import AsyncRateGate, Place, RateGate, SharedRate
+from resilient.drivers.gates.rate_limiter import AsyncRateLimiterGate, Place, RateLimiterGate, SharedRate
 from resilient.drivers.loops.waiters import ThreadWaiter
 from resilient.errors import RateLimited
 from resilient.testing import FakeClock
 
 
-def make(rate: float, max_wait: float = 60.0, burst: int = 1, per: float = 1.0) -> tuple[RateGate, AsyncRateGate]:
+def make(
+    rate: float, max_wait: float = 60.0, burst: int = 1, per: float = 1.0
+) -> tuple[RateLimiterGate, AsyncRateLimiterGate]:
     schedule = SharedRate(rate, per, burst)
-    gate = RateGate(schedule, max_wait, "api", ())
-    return gate, AsyncRateGate(gate, schedule)
+    gate = RateLimiterGate(schedule, max_wait, "api", ())
+    return gate, AsyncRateLimiterGate(gate, schedule)
 
 
-def numbers(gate: RateGate) -> RateMetrics:
+def numbers(gate: RateLimiterGate) -> RateMetrics:
     return gate._rate.metrics(CLOCK.get().now())
 
 
@@ -54,7 +56,7 @@ async def crowd(loop: str, count: int, task: Callable[[int], Any]) -> None:
             await nursery.start(begin, n)
 
 
-def line_up_elsewhere(gate: RateGate) -> Place:
+def line_up_elsewhere(gate: RateLimiterGate) -> Place:
     """A place in the queue that another thread took."""
     places: list[Place] = []
     thread = threading.Thread(target=lambda: places.append(gate.line_up(SYSTEM, ThreadWaiter())))
@@ -228,7 +230,7 @@ def test_a_call_that_never_happened_gives_its_slot_back(loop: str) -> None:
 
     async def main() -> float:
         ticket = gate.enter()
-        clock.call_later(0.25, lambda: gate.forgotten(ticket))
+        clock.call_later(0.25, lambda: gate.release(ticket))
         await join(async_gate)
         return clock.now()
 
@@ -242,8 +244,8 @@ def test_what_became_of_a_call_is_nothing_to_it() -> None:
     gate, _ = make(1)
     with FakeClock():
         ticket = gate.enter()
-        gate.passed(ticket, 7)
-        gate.failed(ticket, KeyError())
+        gate.on_success(ticket, 7)
+        gate.on_failure(ticket, KeyError())
         assert 1 == numbers(gate).granted
 
 
@@ -391,7 +393,7 @@ def test_first_come_first_served_across_threads_and_loops() -> None:
     for count, each in enumerate(threads, 1):
         each.start()
         until(lambda count=count: numbers(gate).queued == count)  # type: ignore[misc]
-    gate.forgotten(ticket)
+    gate.release(ticket)
     for count, each in enumerate(threads, 1):
         until(lambda count=count: len(order) == count)  # type: ignore[misc]
         each.join()
@@ -484,7 +486,7 @@ class Callers(Crowd):
             self.started.append((n, self.clock.now()))
         else:
             before = numbers(self.gate).granted
-            self.async_gate.forgotten(ticket)
+            self.async_gate.release(ticket)
             kept = numbers(self.gate).granted == before
             if kept:  # later slots were granted on top: it counts as used
                 self.forgotten += 1

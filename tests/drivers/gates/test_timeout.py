@@ -31,9 +31,9 @@ def test_a_ticket_is_the_deadline_and_comes_back_however_the_call_ends() -> None
     limit, _ = make()
     with FakeClock():
         for end in (
-            lambda ticket: limit.passed(ticket, 7),
-            lambda ticket: limit.failed(ticket, KeyError()),
-            lambda ticket: limit.forgotten(ticket),
+            lambda ticket: limit.on_success(ticket, 7),
+            lambda ticket: limit.on_failure(ticket, KeyError()),
+            lambda ticket: limit.release(ticket),
         ):
             for enter in (limit.enter, limit.enter_soon):
                 ticket = enter()
@@ -104,7 +104,7 @@ def test_a_ticket_may_also_be_joined_and_forgotten() -> None:
 
     async def main() -> None:
         _, limit = make()
-        limit.forgotten(await limit.join())
+        limit.release(await limit.join())
         assert current_deadline() is None
 
     with FakeClock():
