@@ -47,5 +47,5 @@ def _forked() -> None:
     count += 1
 
 
-if hasattr(os, "register_at_fork"):  # elsewhere nothing forks
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # elsewhere nothing forks
     os.register_at_fork(after_in_child=_forked)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resilient.core.setting_errors import SettingError, SettingTypeError, SettingValueError, setting_of
+from resilient.core.setting_errors import SettingError, SettingTypeError, SettingValueError, checked_name, setting_of
 
 
 def test_a_wrong_type_is_a_type_error() -> None:
@@ -67,3 +67,11 @@ def test_an_attribute_of_somebody_elses_error_is_not_taken_for_a_setting() -> No
     error = ValueError("no")
     error.setting = "attempts"  # type: ignore[attr-defined]
     assert "" == setting_of(error)
+
+
+@pytest.mark.parametrize("name", [3, None, b"db"])
+def test_a_name_that_is_no_text_is_refused(name: object) -> None:
+    """Any text will do."""
+    assert ["", "db"] == [checked_name(""), checked_name("db")]
+    with pytest.raises(SettingTypeError, match=f"name must be a str, got {name!r}"):
+        checked_name(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -23,3 +24,26 @@ def test_a_child_is_one_fork_further() -> None:
     assert (str(before + 1).encode(), before) == (os.read(reading, 100), forks.count)
     os.close(reading)
     os.close(writing)
+
+
+@pytest.fixture
+def fork(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """What a fork does in the child, here."""
+    monkeypatch.setattr(forks, "count", forks.count)
+    return forks._forked
+
+
+def test_what_never_began_is_no_fork_of_it(fork: Callable[[], None]) -> None:
+    """Nor is it here."""
+    origin = forks.Origin()
+    fork()
+    assert (None, False, False) == (origin.pid, origin.here, origin.forked)
+
+
+def test_what_began_here_is_elsewhere_after_a_fork(fork: Callable[[], None]) -> None:
+    """Its process is known all the same."""
+    origin = forks.Origin()
+    origin.begin()
+    assert (os.getpid(), True, False) == (origin.pid, origin.here, origin.forked)
+    fork()
+    assert (os.getpid(), False, True) == (origin.pid, origin.here, origin.forked)

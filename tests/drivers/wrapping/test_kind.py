@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from resilient.drivers.wrapping.kind import Kind, kind_of
+from resilient.core.setting_errors import SettingTypeError
+from resilient.drivers.wrapping.kind import BLOCKING, Kind, checked_kind, kind_of
 
 
 def plain(a: int, b: int = 2) -> int:
@@ -77,3 +78,41 @@ def disguised(*args: Any, **kwargs: Any) -> Any:
 def test_kind_is_known_beforehand(call: Callable[..., Any], kind: Kind) -> None:
     """A callable is told apart by what calling it gives."""
     assert kind is kind_of(call)
+
+
+async def later() -> None: ...
+
+
+def now() -> None: ...
+
+
+def items() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(("call", "kind"), [(later, Kind.ASYNC), (lambda: 1, Kind.EITHER)])
+def test_a_function_of_a_kind_that_is_wanted_is_taken(call: Any, kind: Kind) -> None:
+    """Its kind is told."""
+    assert kind is checked_kind("fetch", call, (Kind.ASYNC, Kind.EITHER))
+
+
+@pytest.mark.parametrize(
+    ("call", "kinds", "text"),
+    [
+        (3, BLOCKING, "fetch must be a function, got 3"),
+        (now, (Kind.ASYNC,), "fetch must be an async function, got <function now"),
+        (later, BLOCKING, "fetch must be a blocking function, got <function later"),
+        (items, BLOCKING, "fetch must be a function, not a generator, got <function items"),
+    ],
+)
+def test_a_function_of_another_kind_is_refused(call: Any, kinds: tuple[Kind, ...], text: str) -> None:
+    """By the setting's name, with what is wanted."""
+    with pytest.raises(SettingTypeError, match=text) as caught:
+        checked_kind("fetch", call, kinds)
+    assert "fetch" == caught.value.setting
+
+
+def test_what_is_wanted_and_what_else_there_is_can_be_said() -> None:
+    """By whoever asks."""
+    with pytest.raises(TypeError, match=r"fn must be a loop, got .*; elsewhere others run"):
+        checked_kind("fn", later, BLOCKING, wanted="a loop", instead="; elsewhere others run")
