@@ -194,100 +194,6 @@ def test_two_clients_are_never_in_step(loop: str) -> None:
 
 
 @every_loop
-def test_all_who_notice_a_loss_share_one_reconnect(loop: str) -> None:
-    """Reader, writer and heartbeat, for the same connection."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines = Lines(clock)
-            async with managed(lines) as manager:
-                async with manager.use() as conn:
-                    for why in (EOFError("reader"), ConnectionResetError("writer"), None):
-                        manager.lost(ConnectionResetError(why), conn)
-                async with manager.use() as again:
-                    assert (2, 2, 1) == (again.number, len(lines.dialled), manager.stats().losses)
-                    manager.lost(ConnectionResetError("late"), conn)
-                    assert State.READY is manager.state
-
-    run(loop, main)
-
-
-@every_loop
-@pytest.mark.parametrize("idempotent", [True, False])
-def test_a_hundred_operations_fail_together(loop: str, idempotent: bool) -> None:
-    """One reconnect; each is finished, or told that nobody knows."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines = Lines(clock)
-
-            async def operation(conn: Conn) -> int:
-                await clock.asleep(1)
-                if conn.number == 1:
-                    raise ConnectionResetError("gone")
-                return conn.number
-
-            async with managed(lines) as manager:
-                outcomes = await at_once(*[lambda: manager.call(operation, idempotent=idempotent)] * 100)
-                expected = [2] * 100 if idempotent else [OutcomeUnknown] * 100
-                assert expected == (outcomes if idempotent else [type(outcome) for outcome in outcomes])
-                if not idempotent:
-                    assert {"gone"} == {str(outcome.__cause__) for outcome in outcomes}
-                    await manager.call(lambda conn: conn.number)
-                stats = manager.stats()
-                assert (2, 1, 0, 0) == (len(lines.dialled), stats.losses, stats.operations, stats.waiting)
-
-    run(loop, main)
-
-
-@every_loop
-@pytest.mark.parametrize("action", [Action.RELOGIN, Action.ROTATE_PROXY])
-def test_a_handler_runs_once_for_all(loop: str, action: Action) -> None:
-    """However many operations, and managers that share the recovery, ask for it together."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            handled: list[float] = []
-
-            async def handler() -> None:
-                await clock.asleep(2)
-                handled.append(clock.now())
-
-            async def operation(conn: Conn) -> int:
-                await clock.asleep(1)
-                if conn.number == 1:
-                    raise Stale
-                return conn.number
-
-            recovery = Recovery(relogin=handler, rotate_proxy=handler)
-            on = Classifier(Rule(Stale, action))
-            one, other = Lines(clock), Lines(clock)
-            async with (
-                managed(one, on=on, recovery=recovery) as first,
-                managed(other, on=on, recovery=recovery) as second,
-            ):
-                works = [lambda: first.call(operation)] * 10 + [lambda: second.call(operation)] * 10
-                assert [2] * 20 == await at_once(*works)
-            assert ([4.0], 2, 2) == (handled, len(one.dialled), len(other.dialled))
-
-    run(loop, main)
-
-
-@every_loop
-def test_a_recovery_has_its_throttle(loop: str) -> None:
-    """The next handler begins so long after the end of the last."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            handled: list[float] = []
-            recovery = Recovery(relogin=lambda: handled.append(clock.now()), throttle=60)
-            async with managed(Lines(clock, Stale(), Stale(), "up"), recovery=recovery) as manager, manager.use():
-                assert [1.0, 61.0] == handled
-
-    run(loop, main)
-
-
-@every_loop
 def test_a_handler_that_raises_is_an_event(loop: str) -> None:
     """And the dial comes all the same."""
 
@@ -365,29 +271,6 @@ def test_a_handler_may_take_for_ever(loop: str) -> None:
 
 
 @every_loop
-def test_callers_of_a_failed_link_are_told_at_once(loop: str) -> None:
-    """Those that waited, and those that come later; until it is resumed."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines = Lines(clock, *[ConnectionRefusedError("no")] * 2, "up")
-            async with managed(lines, attempts=2) as manager:
-                outcomes = await at_once(*[lambda: manager.call(lambda conn: conn.number)] * 5)
-                assert [ConnectionRefusedError] * 5 == [type(outcome) for outcome in outcomes]
-                with pytest.raises(ConnectionRefusedError) as late:
-                    await manager.call(lambda conn: conn.number)
-                assert ["gave up after 2 attempts in 1.00 s: attempts exhausted"] == late.value.__notes__
-                assert (State.FAILED, 2) == (manager.state, len(lines.dialled))
-                manager.resume()
-                manager.resume()
-                assert 1 == await manager.call(lambda conn: conn.number)
-                manager.resume()
-                assert State.READY is manager.state
-
-    run(loop, main)
-
-
-@every_loop
 def test_a_link_may_fail_without_an_error(loop: str) -> None:
     """An orderly end that is not to be mended: the caller is told in our own words."""
 
@@ -398,41 +281,6 @@ def test_a_link_may_fail_without_an_error(loop: str) -> None:
                     manager.lost(None, conn)
                 with pytest.raises(NotConnected, match="not connected to 'db': attempts exhausted"):
                     await manager.call(lambda conn: conn)
-
-    run(loop, main)
-
-
-@every_loop
-def test_the_traceback_of_a_shared_error_does_not_grow(loop: str) -> None:
-    """However often it is raised."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            async with managed(Lines(clock, Fatal("no"))) as manager:
-                for _ in range(50):
-                    with pytest.raises(Fatal) as caught:
-                        await manager.call(lambda conn: conn)
-                assert len(caught.traceback) < 10
-
-    run(loop, main)
-
-
-@every_loop
-def test_reconnect_now_cuts_a_wait_short(loop: str) -> None:
-    """Nor does it wait while a connection is up; the old one is closed."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines = Lines(clock, ConnectionRefusedError(), "up")
-            async with managed(lines, backoff=backoff.constant(1000)) as manager:
-                await comes_to_state(manager, State.BACKING_OFF)
-                manager.reconnect_now()
-                assert 1 == await manager.call(lambda conn: conn.number)
-                manager.reconnect_now()
-                assert 2 == await manager.call(lambda conn: conn.number)
-                await passed()
-                assert ([2], 0) == (lines.open, manager.stats().losses)
-            assert clock.now() < 1000
 
     run(loop, main)
 
@@ -585,64 +433,6 @@ def test_our_own_stall_accuses_nobody(loop: str) -> None:
 
 
 @every_loop
-def test_drain_waits_for_what_is_under_way(loop: str) -> None:
-    """Retries included; new operations are turned away; then it closes."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines, outcomes = Lines(clock), list[Any]()
-
-            async def slow(conn: Conn) -> str:
-                await clock.asleep(5)
-                assert not conn.closed
-                return "done"
-
-            async def use() -> None:
-                async with manager.use():
-                    await clock.asleep(7)
-
-            async def drain() -> bool:
-                return all(await at_once(*[lambda: drained(manager, 2)] * 2))
-
-            async def late() -> None:
-                await clock.asleep(1)
-                assert State.DRAINING is manager.state
-                with pytest.raises(ManagerClosed, match="its manager is DRAINING"):
-                    await manager.call(slow)
-                with pytest.raises(ManagerClosed):
-                    manager.reconnect_now()
-
-            async with managed(lines) as manager:
-                await manager.call(lambda conn: None)
-                outcomes = await at_once(lambda: manager.call(slow), use, drain, late)
-                assert ["done", None, True, None] == outcomes
-                assert (7.0, State.CLOSED, []) == (clock.now(), manager.state, lines.open)
-                assert await manager.drain()
-
-    run(loop, main)
-
-
-@every_loop
-def test_drain_has_a_timeout(loop: str) -> None:
-    """Then it closes all the same, and says so."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-
-            async def slow(conn: Conn) -> None:
-                await clock.asleep(100)
-                raise ConnectionResetError("closed under it")
-
-            async with managed(Lines(clock)) as manager:
-                await manager.call(lambda conn: None)
-                works = [lambda: manager.call(slow, idempotent=True), lambda: drained(manager, 1, 10)]
-                told, in_time = await at_once(*works)
-                assert (ManagerClosed, False) == (type(told), in_time)
-
-    run(loop, main)
-
-
-@every_loop
 def test_a_loss_while_it_drains_is_its_end(loop: str) -> None:
     """Nobody dials for those that are about to leave."""
 
@@ -658,76 +448,6 @@ def test_a_loss_while_it_drains_is_its_end(loop: str) -> None:
                 await manager.call(lambda conn: None)
                 told, _ = await at_once(lambda: manager.call(slow, idempotent=True), lambda: drained(manager, 1))
                 assert (ManagerClosed, 1) == (type(told), len(lines.dialled))
-
-    run(loop, main)
-
-
-@every_loop
-@pytest.mark.parametrize("state", [State.CONNECTING, State.READY, State.BACKING_OFF, State.FAILED])
-def test_close_from_any_state_twice_and_at_once(loop: str, state: State) -> None:
-    """Whoever waits is told, nothing is left."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-
-            async def hang() -> None:
-                await clock.asleep(1e6)
-
-            script: dict[State, object] = {
-                State.CONNECTING: hang,
-                State.READY: "up",
-                State.BACKING_OFF: ConnectionRefusedError(),
-                State.FAILED: Fatal(),
-            }
-            lines = Lines(clock, script[state])
-            async with managed(lines, connect_timeout=None, backoff=backoff.constant(1e6)) as manager:
-                await comes_to_state(manager, state)
-                waits = state in {State.CONNECTING, State.BACKING_OFF}
-                callers = [lambda: manager.call(lambda conn: conn)] * 3 if waits else []
-                outcomes = await at_once(*callers, manager.close, manager.close)
-                await manager.close()
-                assert [ManagerClosed] * len(callers) + [type(None)] * 2 == [type(outcome) for outcome in outcomes]
-                assert (State.CLOSED, []) == (manager.state, lines.open)
-                with pytest.raises(ManagerClosed):
-                    await manager.call(lambda conn: conn)
-                if loop != "trio":
-                    assert [] == [name for name in left_over() if name.startswith("connection")]
-            with pytest.raises(ManagerClosed, match="it is closed"):
-                async with manager:
-                    pass
-
-    run(loop, main)
-
-
-@every_loop
-def test_close_before_it_began(loop: str) -> None:
-    """It is closed, and never begins."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            manager = managed(Lines(clock))
-            with pytest.raises(RuntimeError, match="the manager of 'connection' does not run: enter it first"):
-                await manager.call(lambda conn: conn)
-            await manager.close()
-            assert State.CLOSED is manager.state
-            with pytest.raises(ManagerClosed):
-                await manager.call(lambda conn: conn)
-            with pytest.raises(ManagerClosed):
-                await manager.__aenter__()
-
-    run(loop, main)
-
-
-@every_loop
-def test_it_is_entered_once(loop: str) -> None:
-    """Twice at once is an error."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            async with managed(Lines(clock)) as manager:
-                with pytest.raises(RuntimeError, match="runs already"):
-                    await manager.__aenter__()
-                assert 1 == await manager.call(lambda conn: conn.number)
 
     run(loop, main)
 
@@ -901,73 +621,6 @@ def test_async_listeners_are_refused() -> None:
 
 
 @every_loop
-@pytest.mark.parametrize("hook", ["connect", "probe", "relogin"])
-def test_a_hook_that_asks_for_what_it_is_to_bring_about_is_told(loop: str, hook: str) -> None:
-    """It would wait for itself."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            told: list[str] = []
-
-            async def ask(*_: object) -> None:
-                with pytest.raises(NotConnected) as caught:
-                    await manager.call(lambda conn: conn)
-                told.append(str(caught.value))
-
-            lines = Lines(clock, ask if hook == "connect" else Stale() if hook == "relogin" else "up", "up")
-            probe = ask if hook == "probe" else None
-            async with managed(lines, probe=probe, recovery=Recovery(relogin=ask), name="db") as manager:
-                assert 1 == await manager.call(lambda conn: conn.number)
-            assert ["not connected to 'db': it was asked for by the very hook that is to bring it about"] == told
-
-    run(loop, main)
-
-
-@every_loop
-def test_a_hook_may_close_the_manager(loop: str) -> None:
-    """It does not wait for its own end, and what it made is closed."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-
-            async def close() -> None:
-                await manager.close()
-
-            lines = Lines(clock, close)
-            async with managed(lines) as manager:
-                with pytest.raises(ManagerClosed):
-                    await manager.call(lambda conn: conn)
-            assert ([], State.CLOSED) == (lines.open, manager.state)
-
-    run(loop, main)
-
-
-@every_loop
-def test_a_loss_may_be_noticed_before_the_connection_is_there(loop: str) -> None:
-    """By a reader that connect has started: the dial has failed."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            conns = [Conn(1), Conn(2), Conn(3)]
-            made = iter(conns)
-
-            async def connect() -> Conn:
-                conn = next(made)
-                if conn.number == 1:
-                    manager.lost(ConnectionResetError("early"), conn)
-                if conn.number == 2:
-                    manager.lost(None, conn)
-                return conn
-
-            async with ConnectionManager(connect, close=Conn.close, on=OSError, backoff=backoff.constant(1)) as manager:
-                assert 3 == await manager.call(lambda conn: conn.number)
-                assert (2.0, 2, 1) == (clock.now(), manager.stats().failures, manager.stats().connects)
-            assert [1, 1, 1] == [conn.closed for conn in conns]
-
-    run(loop, main)
-
-
-@every_loop
 def test_a_loss_may_be_noticed_while_it_is_probed(loop: str) -> None:
     """The same."""
 
@@ -1006,27 +659,6 @@ def test_blocking_functions_will_do(loop: str) -> None:
 
 
 @every_loop
-def test_blocks_notice_losses(loop: str) -> None:
-    """What a block raises is its own, and judged."""
-
-    async def main() -> None:
-        with FakeClock() as clock:
-            lines = Lines(clock)
-            async with managed(lines) as manager:
-                with pytest.raises(Fatal):
-                    async with manager.use():
-                        raise Fatal
-                assert State.READY is manager.state
-                with pytest.raises(ConnectionResetError):
-                    async with manager.use():
-                        raise ConnectionResetError
-                async with manager.use() as conn:
-                    assert 2 == conn.number
-
-    run(loop, main)
-
-
-@every_loop
 def test_a_retry_around_it_has_the_last_word(loop: str) -> None:
     """An operation whose outcome is unknown is its user's to judge."""
 
@@ -1043,37 +675,6 @@ def test_a_retry_around_it_has_the_last_word(loop: str) -> None:
 
                 assert "done" == await Retry(on=OutcomeUnknown).call(manager.call, operation)
                 assert [1, 2] == tries
-
-    run(loop, main)
-
-
-@every_loop
-def test_events_tell_the_story(loop: str) -> None:
-    """In order, with the time since it was entered."""
-
-    async def main() -> None:
-        with FakeClock(start=100) as clock:
-            told: list[str] = []
-            lines = Lines(clock, ConnectionRefusedError("no"), "up")
-            async with managed(
-                lines, name="db", listeners=lambda event: told.append(f"{event.elapsed} {event}")
-            ) as manager:
-                async with manager.use() as conn:
-                    assert ("db", 0.0) == (manager.name, manager.stats().uptime)
-                manager.lost(None, conn)
-                await manager.call(lambda conn: None)
-        assert [
-            "0.0 db: CONNECTING (was IDLE)",
-            "0.0 db: BACKING_OFF (was CONNECTING): ConnectionRefusedError: no",
-            "0.0 db: waiting 1 s before attempt 2",
-            "1.0 db: CONNECTING (was BACKING_OFF)",
-            "1.0 db: READY (was CONNECTING)",
-            "1.0 db: BACKING_OFF (was READY): the connection ended",
-            "1.0 db: waiting 1 s before attempt 3",
-            "2.0 db: CONNECTING (was BACKING_OFF)",
-            "2.0 db: READY (was CONNECTING)",
-            "2.0 db: CLOSED (was READY): asked to close",
-        ] == told
 
     run(loop, main)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -18,14 +16,12 @@ from typing import Any
 import pytest
 from net.hand_clocks import ThreadClock, answered, until
 from net.manager_scenarios import ON, SCENARIOS, After, Fatal, Low, Scenario, Stale, of_ours
-from threads import together
 
-from resilient import Action, Classifier, DeadlineExceeded, Recovery, Rule, Timeout, backoff, current_deadline
+from resilient import Action, Classifier, Recovery, Rule, backoff, current_deadline
 from resilient.core.events import LinkChanged, RecoveryFailed
 from resilient.core.link import State
 from resilient.drivers.clock import Timer
-from resilient.drivers.deadline import DEADLINE
-from resilient.errors import AttemptTimeout, ManagerClosed, NotConnected, OutcomeUnknown
+from resilient.errors import AttemptTimeout, ManagerClosed
 from resilient.net.sync import ConnectionManager
 from resilient.testing import FakeClock
 
@@ -179,87 +175,6 @@ def test_after_every_scenario_memory_is_where_it_was() -> None:
     assert Counter() == of_ours() - before
 
 
-def test_all_who_notice_a_loss_share_one_reconnect() -> None:
-    """Reader, writer and heartbeat, for the same connection; and late, for an old one."""
-    with FakeClock() as clock:
-        lines = Lines(clock)
-        with managed(lines) as manager:
-            with manager.use() as conn:
-                raised = together(3, lambda n: manager.lost(ConnectionResetError(n), conn))
-            with manager.use() as again:
-                assert ([], 2, 2, 1) == (raised, again.number, len(lines.dialled), manager.stats().losses)
-                manager.lost(ConnectionResetError("late"), conn)
-                assert State.READY is manager.state
-
-
-@pytest.mark.parametrize("idempotent", [True, False])
-def test_a_hundred_operations_fail_together(idempotent: bool) -> None:
-    """One reconnect; each is finished, or told that nobody knows."""
-    with FakeClock() as clock:
-        lines, outcomes, all_there = Lines(clock), list[object](), threading.Barrier(100)
-
-        def operation(conn: Conn) -> int:
-            if conn.number == 1:
-                all_there.wait(PATIENCE)
-                raise ConnectionResetError("gone")
-            return conn.number
-
-        def work(n: int) -> None:
-            try:
-                outcomes.append(manager.call(operation, idempotent=idempotent))
-            except OutcomeUnknown as error:
-                outcomes.append(str(error.__cause__))
-
-        with managed(lines) as manager:
-            assert [] == together(100, work)
-            assert [2 if idempotent else "gone"] * 100 == outcomes
-            manager.call(lambda conn: conn.number)
-            stats = manager.stats()
-            assert (2, 1, 0, 0) == (len(lines.dialled), stats.losses, stats.operations, stats.waiting)
-
-
-def test_a_handler_runs_once_for_all() -> None:
-    """However many operations, and managers that share the recovery, ask for it together."""
-    with FakeClock() as clock:
-        handled, outcomes, all_there = list[int](), list[int](), threading.Barrier(20)
-        managers: list[ConnectionManager[Conn]] = []
-        second_asks = threading.Event()
-
-        def handler() -> None:
-            handled.append(1)
-            second_asks.wait(0.1)
-
-        def operation(conn: Conn) -> int:
-            if conn.number == 1:
-                all_there.wait(PATIENCE)
-                raise Stale
-            return conn.number
-
-        recovery = Recovery(relogin=handler)
-        one, other = Lines(clock), Lines(clock)
-        with managed(one, recovery=recovery) as first, managed(other, recovery=recovery) as second:
-            managers += [first, second]
-            assert [] == together(20, lambda n: outcomes.append(managers[n % 2].call(operation)))
-        assert ([2] * 20, [1], 2, 2) == (outcomes, handled, len(one.dialled), len(other.dialled))
-
-
-def test_a_recovery_has_its_throttle() -> None:
-    """The next handler begins so long after the end of the last; one that raises is an event."""
-    with FakeClock() as clock:
-        handled, told = list[float](), list[str]()
-
-        def handler() -> None:
-            handled.append(clock.now())
-            raise Fatal("wrong password")
-
-        recovery = Recovery(relogin=handler, throttle=60)
-        lines = Lines(clock, Stale(), Stale(), "up")
-        with managed(lines, recovery=recovery, listeners=lambda event: told.append(str(event))) as manager:
-            with manager.use():
-                assert [1.0, 61.0] == handled
-        assert 2 == len([line for line in told if "recovery by RELOGIN failed" in line])
-
-
 def test_a_handler_that_hangs_is_left_behind() -> None:
     """At the connect timeout, which it can read; and the dial comes all the same."""
     with WatchedClock() as clock:
@@ -323,41 +238,6 @@ def test_a_manager_closes_while_its_recovery_waits() -> None:
             go_on.set()
             assert 1 == leader.call(lambda conn: conn.number)
     assert [1] == handled
-
-
-def test_callers_of_a_failed_link_are_told_at_once() -> None:
-    """Those that waited, and those that come later; until it is resumed."""
-    with FakeClock() as clock:
-        lines = Lines(clock, *[ConnectionRefusedError("no")] * 2, "up")
-        with managed(lines, attempts=2) as manager:
-            raised = together(5, lambda n: manager.call(lambda conn: conn))
-            assert [ConnectionRefusedError] * 5 == [type(error) for error in raised]
-            with pytest.raises(ConnectionRefusedError) as late:
-                manager.call(lambda conn: conn)
-            assert ["gave up after 2 attempts in 1.00 s: attempts exhausted"] == late.value.__notes__
-            assert (State.FAILED, 2) == (manager.state, len(lines.dialled))
-            manager.resume()
-            assert 1 == manager.call(lambda conn: conn.number)
-            manager.resume()
-            assert State.READY is manager.state
-
-
-def test_reconnect_now_cuts_a_wait_short() -> None:
-    """Nor does it wait while a connection is up; by the real clock."""
-    backing_off = threading.Event()
-
-    def listener(event: object) -> None:
-        if isinstance(event, LinkChanged) and event.after == "BACKING_OFF":
-            backing_off.set()
-
-    lines = Lines(FakeClock(), ConnectionRefusedError(), "up")
-    with managed(lines, backoff=backoff.constant(1000), listeners=listener) as manager:
-        assert backing_off.wait(PATIENCE)
-        manager.reconnect_now()
-        assert 1 == manager.call(lambda conn: conn.number)
-        manager.reconnect_now()
-        assert 2 == manager.call(lambda conn: conn.number)
-    assert [1, 1] == [conn.closed for conn in lines.conns]
 
 
 def test_a_connect_that_hangs_is_left_behind() -> None:
@@ -430,133 +310,6 @@ def test_a_probe_that_fails_is_a_loss() -> None:
         assert [0.0, 5.0, 6.0] == asked
 
 
-def test_drain_waits_for_what_is_under_way() -> None:
-    """New operations are turned away; then it closes."""
-    with FakeClock() as clock:
-        lines, go_on, begun = Lines(clock), threading.Event(), threading.Event()
-        outcomes: list[object] = []
-
-        def slow(conn: Conn) -> str:
-            begun.set()
-            go_on.wait(PATIENCE)
-            assert not conn.closed
-            return "done"
-
-        with managed(lines) as manager:
-            threads = [threading.Thread(target=lambda: outcomes.append(manager.call(slow)))]
-            threads[0].start()
-            assert begun.wait(PATIENCE)
-            threads += [threading.Thread(target=lambda: outcomes.append(manager.drain())) for _ in range(2)]
-            for thread in threads[1:]:
-                thread.start()
-            while manager.state is not State.DRAINING:
-                threading.Event().wait(0.001)
-            with pytest.raises(ManagerClosed, match="its manager is DRAINING"):
-                manager.call(slow)
-            with pytest.raises(ManagerClosed):
-                manager.resume()
-            go_on.set()
-            for thread in threads:
-                thread.join(PATIENCE)
-            assert {"done", True} == set(outcomes)
-            assert (3, State.CLOSED, 1) == (len(outcomes), manager.state, lines.conns[0].closed)
-            assert manager.drain()
-
-
-def test_drain_has_a_timeout() -> None:
-    """Then it closes all the same, and says so."""
-    with FakeClock():
-        go_on, begun, told = threading.Event(), threading.Event(), list[type]()
-
-        def slow(conn: int) -> None:
-            begun.set()
-            go_on.wait(PATIENCE)
-            raise ConnectionResetError("closed under it")
-
-        def work() -> None:
-            try:
-                manager.call(slow, idempotent=True)
-            except NotConnected as error:
-                told.append(type(error))
-
-        with ConnectionManager(lambda: 1, on=OSError) as manager:
-            thread = threading.Thread(target=work)
-            thread.start()
-            assert begun.wait(PATIENCE)
-            assert not manager.drain(0)
-            go_on.set()
-            thread.join(PATIENCE)
-            assert [ManagerClosed] == told
-
-
-@pytest.mark.parametrize("state", [State.CONNECTING, State.READY, State.BACKING_OFF, State.FAILED])
-def test_close_from_any_state_twice_and_at_once(state: State) -> None:
-    """Whoever waits is told; by the real clock."""
-    go_on = threading.Event()
-
-    script: dict[State, object] = {
-        State.CONNECTING: lambda: go_on.wait(PATIENCE),
-        State.READY: "up",
-        State.BACKING_OFF: ConnectionRefusedError(),
-        State.FAILED: Fatal(),
-    }
-    lines, told = Lines(FakeClock(), script[state]), list[type]()
-
-    def call() -> None:
-        try:
-            manager.call(lambda conn: conn)
-        except NotConnected as error:
-            told.append(type(error))
-
-    with managed(lines, backoff=backoff.constant(1e6)) as manager:
-        while manager.state is not state:
-            threading.Event().wait(0.001)
-        callers = []
-        if state in {State.CONNECTING, State.BACKING_OFF}:
-            callers = [threading.Thread(target=call) for _ in range(3)]
-        for caller in callers:
-            caller.start()
-        while manager.stats().waiting < len(callers):
-            threading.Event().wait(0.001)
-        assert [] == together(3, lambda n: manager.close())
-        manager.close()
-        for caller in callers:
-            caller.join(PATIENCE)
-        assert [ManagerClosed] * len(callers) == told
-        with pytest.raises(ManagerClosed):
-            manager.call(lambda conn: conn)
-    go_on.set()
-    with pytest.raises(ManagerClosed, match="it is closed"), manager:
-        pass
-
-
-def test_close_before_it_began() -> None:
-    """It is closed, and never begins; nor is it entered twice."""
-    manager = ConnectionManager(lambda: 1, on=OSError, name="db")
-    with pytest.raises(RuntimeError, match="the manager of 'db' does not run: enter it first"):
-        manager.call(lambda conn: conn)
-    manager.close()
-    assert ("db", State.CLOSED) == (manager.name, manager.state)
-    with pytest.raises(ManagerClosed):
-        manager.call(lambda conn: conn)
-    with ConnectionManager(lambda: 1, on=OSError) as other, pytest.raises(RuntimeError, match="runs already"):
-        other.__enter__()
-
-
-def test_waiting_ends_with_the_deadline() -> None:
-    """Of the policies around it; with the last error as its cause."""
-    with FakeClock() as clock:
-        with managed(Lines(clock, ConnectionRefusedError("no")), backoff=backoff.constant(1)) as manager:
-            with pytest.raises(DeadlineExceeded):
-                Timeout(2.5).call(manager.call, lambda conn: conn)
-            token = DEADLINE.set(clock.now())
-            with pytest.raises(DeadlineExceeded) as caught:
-                manager.call(lambda conn: conn)
-            DEADLINE.reset(token)
-            assert 0.0 == caught.value.seconds
-            assert (0, 0) == (manager.stats().waiting, manager.stats().operations)
-
-
 def test_an_interrupted_caller_leaves_nothing_behind() -> None:
     """An exit passes, and is counted out."""
     with FakeClock() as clock:
@@ -600,46 +353,6 @@ def test_a_listener_harms_nothing(hurts: str, caplog: pytest.LogCaptureFixture) 
             go_on.set()
 
 
-@pytest.mark.parametrize("hook", ["connect", "probe", "relogin"])
-def test_a_hook_that_asks_for_what_it_is_to_bring_about_is_told(hook: str) -> None:
-    """It would wait for itself; and it may close the manager, without waiting for its own end."""
-    with FakeClock() as clock:
-        told: list[str] = []
-
-        def ask(*_: object) -> None:
-            with pytest.raises(NotConnected) as caught:
-                manager.call(lambda conn: conn)
-            told.append(str(caught.value))
-            manager.close()
-
-        lines = Lines(clock, ask if hook == "connect" else Stale() if hook == "relogin" else "up", "up")
-        probe = ask if hook == "probe" else None
-        manager = managed(lines, probe=probe, recovery=Recovery(relogin=ask), name="connection")
-        with manager:
-            with pytest.raises(ManagerClosed):
-                manager.call(lambda conn: conn)
-        assert ["not connected to 'connection': it was asked for by the very hook that is to bring it about"] == told
-
-
-def test_a_loss_may_be_noticed_before_the_connection_is_there() -> None:
-    """By a reader that connect has started: the dial has failed."""
-    with FakeClock() as clock:
-        conns = [Conn(1), Conn(2), Conn(3)]
-        made = iter(conns)
-
-        def connect() -> Conn:
-            conn = next(made)
-            if conn.number < 3:
-                manager.lost(ConnectionResetError("early") if conn.number == 1 else None, conn)
-            return conn
-
-        manager = ConnectionManager(connect, close=Conn.close, on=OSError, backoff=backoff.constant(1))
-        with manager:
-            assert 3 == manager.call(lambda conn: conn.number)
-            assert (2.0, 2, 1) == (clock.now(), manager.stats().failures, manager.stats().connects)
-        assert [1, 1, 1] == [conn.closed for conn in conns]
-
-
 def test_without_a_close_connections_are_let_go() -> None:
     """Whatever became of them; and one that raises hurts nobody."""
     with FakeClock() as clock:
@@ -670,36 +383,6 @@ def test_coroutines_are_refused() -> None:
     with ConnectionManager(connect, on=OSError) as manager:
         with pytest.raises(TypeError, match="a coroutine cannot be awaited by threads"):
             manager.call(lambda conn: conn)
-
-
-def test_blocks_notice_losses() -> None:
-    """What a block raises is its own, and judged."""
-    with FakeClock() as clock:
-        with managed(Lines(clock)) as manager:
-            with pytest.raises(Fatal), manager.use():
-                raise Fatal
-            assert State.READY is manager.state
-            with pytest.raises(ConnectionResetError), manager.use():
-                raise ConnectionResetError
-            with manager.use() as conn:
-                assert 2 == conn.number
-
-
-def test_events_tell_the_story() -> None:
-    """In order, with the time since it was entered; all of them, when it is closed."""
-    with FakeClock(start=100) as clock:
-        told: list[str] = []
-        lines = Lines(clock, ConnectionRefusedError("no"), "up")
-        with managed(lines, listeners=lambda event: told.append(f"{event.elapsed} {event}")) as manager:
-            manager.call(lambda conn: None)
-    assert [
-        "0.0 connection: CONNECTING (was IDLE)",
-        "0.0 connection: BACKING_OFF (was CONNECTING): ConnectionRefusedError: no",
-        "0.0 connection: waiting 1 s before attempt 2",
-        "1.0 connection: CONNECTING (was BACKING_OFF)",
-        "1.0 connection: READY (was CONNECTING)",
-        "1.0 connection: CLOSED (was READY): asked to close",
-    ] == told
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
@@ -757,44 +440,6 @@ def test_a_thread_that_cannot_be_started_is_no_manager(monkeypatch: pytest.Monke
         with pytest.raises(RuntimeError, match="can't start new thread"):
             manager.__enter__()
     assert State.CLOSED is manager.state
-
-
-def test_errors_leave_no_cycles() -> None:
-    """Neither those of dials, nor of operations, nor those that we raise."""
-
-    class Traced(ConnectionResetError):
-        pass
-
-    alive: list[weakref.ref[Exception]] = []
-
-    def fail(conn: object = None) -> None:
-        error = Traced("gone")
-        alive.append(weakref.ref(error))
-        try:
-            raise error
-        finally:
-            del error
-
-    gc.collect()
-    gc.disable()
-    try:
-        with FakeClock() as clock:
-            lines = Lines(clock, fail, "up", "up", "up", fail, fail, "up")
-            with managed(lines, attempts=4) as manager:
-                for idempotent in (False, True):
-                    try:
-                        manager.call(fail, idempotent=idempotent)
-                    except (OutcomeUnknown, Traced):
-                        pass
-                manager.resume()
-                manager.reconnect_now()
-                manager.call(lambda conn: None)
-                last = manager.stats().last_error
-        del manager
-        assert [] == [ref for ref in alive if ref() not in {None, last}]
-        assert len(alive) >= 4
-    finally:
-        gc.enable()
 
 
 def test_a_rule_may_reject_an_operation_without_losing_the_connection() -> None:
