@@ -79,15 +79,6 @@ async def passed(seconds: float = 0.0) -> None:
     await current_backend().sleep(seconds)
 
 
-async def comes_to_state(manager: ConnectionManager[Any], state: State) -> None:
-    """Lets others run until the manager is in this state."""
-    for _ in range(10_000):
-        if manager.state is state:
-            return
-        await passed()
-    raise AssertionError(f"it is {manager.state}, not {state}")
-
-
 async def drained(manager: ConnectionManager[Any], operations: int, timeout: float | None = None) -> bool:
     """Drains it when so many operations are under way."""
     while manager.stats().operations < operations:
