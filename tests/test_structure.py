@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from test_layers import MODULES, ROOT, dotted, graph
 
+HERE = Path(__file__).parent
 NET = "resilient.net"
 FLOORS = 7
 FILES = 4
@@ -102,7 +103,7 @@ def test_net_is_not_deep() -> None:
 def test_no_module_of_net_is_part_of_another() -> None:
     """A module that only one other uses, and no test makes alone, is no concept of its own."""
     importers = Counter(other for name, imports in graph().items() for other in imports if name != other)
-    tests = {path.relative_to(ROOT.parent / "tests").as_posix() for path in (ROOT.parent / "tests").rglob("test_*.py")}
+    tests = {path.relative_to(HERE).as_posix() for path in HERE.rglob("test_*.py")}
     alone = {name for name in rooms() if f"{mirror(name)}.py" in tests}
     assert [] == [name for name in rooms() if importers[name] < 2 and name not in alone]
 
