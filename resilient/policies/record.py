@@ -53,7 +53,7 @@ class Record:
         for event in self._timeline:
             past = event.error if isinstance(event, (AttemptFailed, RecoveryFailed)) else None
             if past is not None and past is not error:
-                past.__traceback__ = None  # nobody raises it any more, and its frames would be kept
+                past.with_traceback(None)  # nobody raises it any more, and its frames would be kept
         calls = None if self._calls is None else len(self._calls)
         outcome = Outcome(value, error, self._elapsed(), tuple(self._timeline), calls)
         self._timeline.clear()  # what told of the errors in it is in frames that those errors refer to

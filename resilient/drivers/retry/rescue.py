@@ -7,7 +7,6 @@ Drivers differ only in how they sleep and call; everything they share is here, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from resilient.core.events import (
@@ -21,6 +20,7 @@ from resilient.core.events import (
     Waiting,
     described,
 )
+from resilient.core.notes import cause, note
 from resilient.core.run import RECOVERIES, Limit, Run, Stop, gave_up_text, remaining
 from resilient.drivers.clock import CLOCK, SWITCHES, SYSTEM
 from resilient.drivers.deadline import DEADLINE
@@ -35,9 +35,6 @@ from resilient.observe.log import INFO, WARNING
 __all__ = ["Rescue", "called", "name_of", "outer_cut"]
 
 E = TypeVar("E", bound=BaseException)
-
-
-MOST_NOTES = 16  # on one error: an object that is raised again and again must not grow for ever
 
 
 class Rescue(Run):
@@ -115,12 +112,12 @@ class Rescue(Run):
         """
         now = self.clock.now()
         if limit is not None and error is limit.error and limit.kind is not AttemptTimeout:
-            error.__cause__ = previous
+            cause(error, previous)
             return self._answered(self.expired(), error, None, now)
         try:
             stop = self.failed(error, now, self.clock, cut_off=limit is not None and error is limit.error)
         except Exception as broken:  # a user's predicate or delay function
-            broken.add_note(f"raised while deciding what to do about {described(error)}")
+            note(broken, f"raised while deciding what to do about {described(error)}")
             raise broken from error
         if self.short:
             self.plan.on.plain.learn(type(error))
@@ -131,7 +128,7 @@ class Rescue(Run):
         try:
             rejected = self.plan.on.match_result(value) if self.plan.judges_results else None
         except Exception as broken:
-            broken.add_note(f"raised while judging a result of type {type(value).__name__}")
+            note(broken, f"raised while judging a result of type {type(value).__name__}")
             raise
         if rejected is None:
             self.attempt_succeeded()
@@ -236,9 +233,7 @@ class Rescue(Run):
             outer_cut(error)
             if isinstance(error, AttemptTimeout):
                 error.of_layer = False  # decided
-            if len(getattr(error, "__notes__", ())) < MOST_NOTES:
-                with suppress(Exception):  # an error whose attributes are frozen takes no note
-                    error.add_note(reason)
+            note(error, reason)
         listeners = hearers(self._own, WARNING if self.failures > 1 else INFO)
         if listeners:
             retry_at = None if stop.hint is None else now + stop.hint

@@ -1,4 +1,4 @@
-"""Events of a managed connection, told in order to whoever listens; and the notes on its errors."""
+"""Events of a managed connection, told in order to whoever listens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilient.core.link import Move, State
 from resilient.observe.listeners import Listener, checked_listener, hearers, tell
 from resilient.observe.log import level_of
 
-__all__ = ["EventQueue", "note"]
+__all__ = ["EventQueue"]
 
 
 class EventQueue:
@@ -88,9 +88,3 @@ class EventQueue:
         if hearers(self._listeners, level_of(event)):
             self._untold.append(event)
             self.news = True
-
-
-def note(error: Exception, text: str) -> None:
-    """Adds a note to an error, once."""
-    if text not in getattr(error, "__notes__", ()):
-        error.add_note(text)

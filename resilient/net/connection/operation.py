@@ -7,12 +7,12 @@ from functools import partial
 from typing import Generic, TypeVar, cast
 
 from resilient.core.action import Action
+from resilient.core.notes import note
 from resilient.core.run import Run, gave_up_text
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.loops.steps import Call, Sleep, Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.errors import OutcomeUnknown
-from resilient.net.connection.events import note
 from resilient.net.connection.job import Lease
 from resilient.net.connection.state import ConnectionState
 from resilient.net.connection.waiters import Waiters
@@ -144,4 +144,4 @@ class Operation(Generic[C, T]):
             del error, judged  # a frame that holds the error it raised is a cycle
 
     def _gave_up(self, run: Run, error: Exception, failures: int, why: str) -> None:
-        note(error, gave_up_text(failures, self._state.clock.now() - run.started, why))
+        note(error, gave_up_text(failures, self._state.clock.now() - run.started, why), once=True)

@@ -19,6 +19,8 @@ from resilient.net.connection.state import ConnectionState
 
 __all__ = ["JobRunner", "Pause", "Reconciler"]
 
+BREATHER = 1.0  # seconds: asyncio's own ACCEPT_RETRY_DELAY, when a system has run out of something
+
 C = TypeVar("C")
 Taken = TypeVar("Taken", contravariant=True)
 
@@ -64,12 +66,13 @@ class Reconciler(Generic[C]):
         runner: of the jobs.
     """
 
-    __slots__ = ("_runner", "_state", "_wake")
+    __slots__ = ("_breathes_until", "_runner", "_state", "_wake")
 
     def __init__(self, state: ConnectionState[C], runner: JobRunner[C]) -> None:
         self._state = state
         self._runner = runner
         self._wake: Callable[[], object] | None = None
+        self._breathes_until = -math.inf  # nothing could be started a moment ago
 
     def stir(self) -> None:
         """Wakes the driver; from any thread."""
@@ -89,19 +92,42 @@ class Reconciler(Generic[C]):
         self._wake = wake  # first: a fact that comes after the last look must be heard
         events = self._state.events
         while True:
-            if events.news:
+            if events.news and not self._breathes():
                 events.news = False
-                self._runner.tell()
+                self._try(self._runner.tell, self._tell_later)
             act = self._next()
             if act is not None and not isinstance(act, Pause):
                 act()
-            elif not events.news:
-                return act
+            elif not events.news or self._breathes():
+                return self._shortened(act)
+
+    def _try(self, start: Callable[[], object], failed: Callable[[Exception], object]) -> None:
+        """Starts something in the background; where no thread or memory is left, it is tried again after a while."""
+        try:
+            start()
+        except Exception as error:
+            self._breathes_until = self._state.clock.now() + BREATHER
+            failed(error)
+
+    def _breathes(self) -> bool:
+        return self._state.clock.now() < self._breathes_until
+
+    def _shortened(self, pause: Pause | None) -> Pause | None:
+        """A pause that ends when what could not be started is tried again."""
+        left = self._breathes_until - self._state.clock.now()
+        if left <= 0.0 or (pause is None and not self._state.has_unwanted and not self._state.events.news):
+            return pause
+        return Pause(left if pause is None or pause.seconds is None else min(left, pause.seconds))
+
+    def _tell_later(self, error: Exception) -> None:
+        self._state.events.news = True
 
     def _next(self) -> Act | Pause | None:
         state = self._state
-        for conn in state.take_unwanted():
-            return partial(self._runner.discard, conn)
+        unwanted = () if self._breathes() else state.take_unwanted()
+        if unwanted:
+            (conn,) = unwanted
+            return partial(self._try, partial(self._runner.discard, conn), lambda error: state.discard(conn))
         stale = state.take_stale_job()
         if stale is not None:
             return stale.cancel
@@ -128,7 +154,7 @@ class Reconciler(Generic[C]):
         if isinstance(due, Recover):
             return self._recover(due, now)
         job = state.begin_dial(due, self._limit(now))
-        return self.stir if job is None else partial(self._begin, self._runner.dial, job)
+        return self.stir if job is None else self._beginning(self._runner.dial, job, partial(state.overran, job))
 
     def _recover(self, step: Recover, now: float) -> Act:
         state, recovery = self._state, self._state.plan.recovery
@@ -136,7 +162,7 @@ class Reconciler(Generic[C]):
             return partial(state.skip_recovery, step, now)
         # Its handler, or that of whoever recovers already, begins when the throttle allows.
         job = state.begin_recovery(step, self._limit(now + recovery.flight.hold(now)), now)
-        return self.stir if job is None else partial(self._begin, self._runner.recover, job)
+        return self.stir if job is None else self._beginning(self._runner.recover, job, partial(state.overran, job))
 
     def _await(self, job: Job, now: float) -> Act | Pause:
         """A dial or a recovery is under way: it may go on for a while, or has taken too long."""
@@ -152,7 +178,7 @@ class Reconciler(Generic[C]):
         due = None if lease is None else state.beat(now)
         if isinstance(due, Job):
             assert lease is not None  # a probe is of a connection
-            return partial(self._begin, partial(self._probe, lease.conn), due)
+            return self._beginning(partial(self._probe, lease.conn), due, lambda error: state.unprobed(due))
         if isinstance(due, PeerSilent):
             assert lease is not None  # likewise
             return partial(state.lost_of, lease.generation, due, cut_off=True)
@@ -162,6 +188,9 @@ class Reconciler(Generic[C]):
         """When a job that begins then is given up."""
         limit = self._state.plan.connect_timeout
         return math.inf if limit is None else begins_at + limit
+
+    def _beginning(self, run: Callable[[Job], Task], job: Job, failed: Callable[[Exception], object]) -> Act:
+        return partial(self._try, partial(self._begin, run, job), failed)
 
     def _begin(self, run: Callable[[Job], Task], job: Job) -> None:
         job.task = run(job)

@@ -12,11 +12,12 @@ from resilient.core.action import Action, Verdict
 from resilient.core.endpoints import Endpoints
 from resilient.core.events import described
 from resilient.core.link import Dial, Link, Recover, State, Step, Wait
+from resilient.core.notes import note
 from resilient.core.run import PLAIN_FAIL, TRY_AGAIN, Stop, gave_up_text
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock, is_virtual
 from resilient.drivers.forks import Origin
 from resilient.errors import ManagerClosed, NotConnected, PeerSilent
-from resilient.net.connection.events import EventQueue, note
+from resilient.net.connection.events import EventQueue
 from resilient.net.connection.heartbeat import Heartbeat
 from resilient.net.connection.job import Job, Lease, running_job
 from resilient.net.connection.settings import ManagerPlan, ManagerStats
@@ -250,6 +251,11 @@ class ConnectionState(Generic[C]):
         with self._lock:
             return (self._unwanted.popleft(),) if self._unwanted else ()
 
+    @property
+    def has_unwanted(self) -> bool:
+        """Whether any connection is to be closed."""
+        return bool(self._unwanted)
+
     def take_stale_job(self) -> Job | None:
         """A job whose connection is history."""
         with self._lock:
@@ -415,6 +421,12 @@ class ConnectionState(Generic[C]):
         if failure is not None:
             self.lost_of(job.generation, failure)
 
+    def unprobed(self, job: Job) -> None:
+        """A heartbeat could not even be sent, for a reason of ours: it says nothing of the other side."""
+        with self._lock:
+            if job is self._probe:
+                self._probe = None
+
     def lost_of(self, generation: int, error: Exception | None, *, cut_off: bool = False) -> None:
         """The connection of this generation has ended."""
         if generation != self._link.generation:
@@ -466,26 +478,33 @@ class ConnectionState(Generic[C]):
     def _failed(
         self, fact: Callable[..., Step | None], generation: int, error: Exception | None, verdict: Verdict | None
     ) -> None:
-        now = self.clock.now()
-        with self._lock:
-            link = self._link
-            if generation != link.generation:
-                return
-            if self.current is None:
-                self._failures += 1
-                self._dial_failed_at(self._endpoint)
-            else:
-                self._losses += 1
-                self._mark_ended(now, lost=True)
-            self.last_error = error
-            self._dial_over()
-            step = fact(generation, verdict, now, self.clock)
-            if link.failures <= 1:
-                self._outage_at = now
-            if isinstance(step, Stop) and error is not None:
-                note(error, gave_up_text(link.failures, now - self._outage_at, step.why))
-            self._took(step, "the connection ended" if error is None else described(error))
-        self._tell_watchers()
+        # Before the lock is taken, and behind it: texts, notes and attributes of errors are the user's code.
+        why = "the connection ended" if error is None else described(error)
+        now, gave_up = self.clock.now(), ""
+        try:
+            with self._lock:
+                link = self._link
+                if generation != link.generation:
+                    return
+                if self.current is None:
+                    self._failures += 1
+                    self._dial_failed_at(self._endpoint)
+                else:
+                    self._losses += 1
+                    self._mark_ended(now, lost=True)
+                self.last_error = error
+                self._dial_over()
+                step = fact(generation, verdict, now, self.clock)
+                if link.failures <= 1:
+                    self._outage_at = now
+                if isinstance(step, Stop):
+                    gave_up = gave_up_text(link.failures, now - self._outage_at, step.why)
+                self._took(step, why)
+            if gave_up and error is not None:
+                note(error, gave_up, once=True)
+        finally:
+            self._tell_watchers()
+            del error  # a frame that holds the error it raised is a cycle
 
     def _dial_over(self) -> None:
         if self._job is not None and self._job.over:  # else it is cancelled by the driver, as its connection is history

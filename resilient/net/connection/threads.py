@@ -188,7 +188,15 @@ class ThreadJobs(BaseJobs[C]):
 
     def start(self, what: str, steps: Steps[ThreadWaiter, None], job: Job) -> Task:
         work = partial(play, steps, self._state.clock, plain)
-        self._start(self._limited(what, job, work) if what in LIMITED else work, what)
+        if what not in LIMITED:
+            self._start(work, what)
+            return LEFT_BEHIND
+        try:
+            self._start(self._limited(what, job, work), what)
+        except BaseException:
+            with self._lock:
+                self._under_way[what] -= 1
+            raise
         return LEFT_BEHIND
 
     def waiter(self) -> ThreadWaiter:
@@ -204,7 +212,11 @@ class ThreadJobs(BaseJobs[C]):
         with self._lock:
             telling, self._telling = self._telling, True
         if not telling:
-            self._start(self._tell, "listeners")
+            try:
+                self._start(self._tell, "listeners")
+            except BaseException:
+                self._telling = False
+                raise
 
     def _thread(self, work: Callable[[], None], what: str) -> Thread:
         run = self._context.copy().run
@@ -225,7 +237,12 @@ class ThreadJobs(BaseJobs[C]):
         thread = self._thread(run, what)
         with self._lock:
             self._ending.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            with self._lock:
+                self._ending.discard(thread)
+            raise
 
     def _limited(self, what: str, job: Job, work: Callable[[], None]) -> Callable[[], None]:
         """The work of a job of which not too many may hang."""

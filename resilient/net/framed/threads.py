@@ -141,15 +141,12 @@ class FramedClient(BaseFramedClient):
             for thread in others:
                 thread.start()
                 self._threads += (thread,)
-        except Exception:
-            if server.ident is not None:
-                server.join()
-            raise
-        except BaseException:  # interrupted: only what has begun can be ended
+        except BaseException:  # only what has begun can be ended
             if server.ident is not None:
                 self._threads = self._threads or (server,)
                 wait([begun])
                 self.close()
+                server.join()
             raise
         return self
 

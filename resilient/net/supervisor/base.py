@@ -15,6 +15,7 @@ from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration
 from resilient.core.events import Event, GaveUp, Panic, TimedOut, Waiting
 from resilient.core.naming import is_named
+from resilient.core.notes import note
 from resilient.core.restarts import Ended, Escalate, Intensity, Restart, RestartPlan, Restarts, Step
 from resilient.core.setting_errors import checked_name
 from resilient.drivers.clock import CLOCK
@@ -172,7 +173,7 @@ class Loop(Generic[F, R]):
         """What whoever waits for the supervisor is to be told."""
         if error is None:
             return TooManyRestarts(self.name, step.restarts, step.period)
-        error.add_note(f"the loop {self.name!r} is given up: {_too_often(step.restarts, step.period)}")
+        note(error, f"the loop {self.name!r} is given up: {_too_often(step.restarts, step.period)}")
         return error
 
     def _told(self, step: Step, error: BaseException | None) -> Step:

@@ -221,7 +221,7 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
             if died is None:
                 step = loop.returned(self._stopping)
             else:
-                died.__traceback__ = died.__traceback__ and died.__traceback__.tb_next  # without this frame
+                died = died.with_traceback(died.__traceback__ and died.__traceback__.tb_next)  # without this frame
                 step = loop.blew_up(died, self._stopping)
             if isinstance(step, Escalate) and not self._stopping:
                 self._failure = loop.failure(step, None if isinstance(died, opened.cancelled) else died)

@@ -211,7 +211,7 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
             if died is None:
                 step = loop.returned(stopping)
             else:
-                died.__traceback__ = died.__traceback__ and died.__traceback__.tb_next  # without this frame
+                died = died.with_traceback(died.__traceback__ and died.__traceback__.tb_next)  # without this frame
                 if not (isinstance(died, KeyboardInterrupt) or is_panic(died)):
                     self._escalate(loop, died)  # an exit passes: to whoever waits
                     return Ended()

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from resilient import Action, AttemptTimeout, Classifier, Recovery, Retry, Rule, backoff, events
+from resilient.core.notes import MOST_NOTES
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.retry.attempts import Attempt
-from resilient.drivers.retry.rescue import MOST_NOTES, Rescue, called, name_of, outer_cut
+from resilient.drivers.retry.rescue import Rescue, called, name_of, outer_cut
 from resilient.drivers.wrapping.wrap import OF_FIRST
 from resilient.testing import FakeClock, Script, fast_retries, no_retries
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from resilient import Action, Classifier, Recovery, Retry, Rule, Timeout, backoff, current_deadline, events, retry
+from resilient.core.notes import MOST_NOTES
 from resilient.drivers.retry import sync
-from resilient.drivers.retry.rescue import MOST_NOTES
 from resilient.testing import FakeClock, Script
 
 AT_ONCE = backoff.constant(0)
