@@ -7,6 +7,7 @@ instead would let an old streak keep an endpoint from ever being tried again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -25,10 +26,12 @@ class EndpointMark:
     Attributes:
         failures: in a row, up to now.
         latest: number of its latest failure among those of all endpoints; 0 if it works, or nobody knows.
+        at: when that was, monotonic seconds.
     """
 
     failures: int = 0
     latest: int = 0
+    at: float = -math.inf
 
 
 UNMARKED = EndpointMark()
@@ -64,15 +67,23 @@ class Endpoints(Generic[T]):
         """All of them, the one to dial next first."""
         return sorted(self._marks, key=lambda address: self._marks[address].latest)
 
-    def best(self) -> T:
-        """The one to dial next."""
-        return min(self._marks, key=lambda address: self._marks[address].latest)
+    def best(self, since: float = -math.inf) -> T:
+        """The one to dial next; failures before this monotonic instant, seconds, are forgiven."""
+        marks = self._marks
+        return min(marks, key=lambda address: marks[address].latest if marks[address].at >= since else 0)
 
-    def failed(self, address: T) -> None:
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def forget(self) -> None:
+        """Nothing is held against any of them any more."""
+        self._marks = dict.fromkeys(self._marks, UNMARKED)
+
+    def failed(self, address: T, at: float = math.inf) -> None:
         """A dial of it failed, its connection was lost, or it was told to be the wrong way; of a stranger: nothing."""
         if address in self._marks:
             self._failed += 1
-            self._marks[address] = EndpointMark(self._marks[address].failures + 1, self._failed)
+            self._marks[address] = EndpointMark(self._marks[address].failures + 1, self._failed, at)
 
     def worked(self, address: T) -> None:
         """An endpoint served well, for as long as its user calls stable; of a stranger: nothing."""

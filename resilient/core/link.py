@@ -217,13 +217,25 @@ class Link:
         self._opened_at = now
         return None
 
-    def dial_failed(self, generation: int, verdict: Verdict, now: float, rng: Rng) -> Step | None:
-        """A dial raised, and the plan judged it so."""
+    def dial_failed(
+        self, generation: int, verdict: Verdict, now: float, rng: Rng, *, another: bool = False
+    ) -> Step | None:
+        """A dial raised, and the plan judged it so.
+
+        Args:
+            generation: which one.
+            verdict: on what it raised.
+            now: monotonic instant, seconds.
+            rng: source of jitter.
+            another: whether there is another endpoint to be asked in this round: the backoff is between rounds.
+        """
         if generation != self.generation:
             return None
-        return self._failed(Event.DIAL_FAILED, verdict, now, rng)
+        return self._failed(Event.DIAL_FAILED, verdict, now, rng, another)
 
-    def lost(self, generation: int, verdict: Verdict | None, now: float, rng: Rng) -> Step | None:
+    def lost(
+        self, generation: int, verdict: Verdict | None, now: float, rng: Rng, *, another: bool = False
+    ) -> Step | None:
         """A connection ended by itself.
 
         Args:
@@ -231,6 +243,7 @@ class Link:
             verdict: on the error that told it; None if there was none, and a new connection is all it takes.
             now: monotonic instant, seconds.
             rng: source of jitter.
+            another: as of ``dial_failed``, for a connection that broke before it was up.
         """
         if generation != self.generation:
             return None
@@ -240,7 +253,7 @@ class Link:
             return None
         # A connection may break between the dial's success and the driver's telling so: then the dial has failed.
         event = Event.DIAL_FAILED if self.state is State.CONNECTING else Event.LOST
-        return self._failed(event, HUNG_UP if verdict is None else verdict, now, rng)
+        return self._failed(event, HUNG_UP if verdict is None else verdict, now, rng, another)
 
     def woke(self, now: float) -> Step | None:
         """Whoever drives the link woke up, at the end of a wait or before it: what there is to do now."""
@@ -323,13 +336,15 @@ class Link:
         self.moved.append((before, after))
         return True
 
-    def _failed(self, event: Event, verdict: Verdict, now: float, rng: Rng) -> Step | None:
+    def _failed(self, event: Event, verdict: Verdict, now: float, rng: Rng, another: bool) -> Step | None:
         if (self.state, event) not in MOVES:
             raise ImpossibleEvent(event, self.state)
         self._end(now)
         run = self._run
         if run is None:
             run = self._run = Run(self.plan.run, now, self.plan.attempts)
+        at_once = another and verdict.seconds is None
+        run.unspaced += at_once
         stop = run.judged(verdict, now, rng)
         if stop is not None:
             self._move(Event.GAVE_UP)
@@ -337,7 +352,7 @@ class Link:
             return stop
         self._move(event)
         self._recovery = verdict.action if verdict.action in RECOVERED_FIRST else None
-        return self._back_off(run.wait, now)
+        return self._back_off(0.0 if at_once else run.wait, now)
 
     def _end(self, now: float) -> None:
         """Makes the generation history, and with it the outage if it was up for long enough."""

@@ -124,6 +124,7 @@ class Run:
         wait: seconds before the next attempt.
         idle: there is nothing to do before the next attempt.
         price: what the latest retry cost the budget.
+        unspaced: of the failures, those after which no backoff was due: it grows without them.
         outer: when the policies around this call want it to be over, monotonic seconds; None if they set no limit.
     """
 
@@ -133,6 +134,7 @@ class Run:
     wait = 0.0
     idle = True
     price: float | None = None
+    unspaced = 0
     outer: float | None = None
     _counts: dict[object, int] | None = None
     _waits: dict[object, float] | None = None
@@ -244,7 +246,7 @@ class Run:
 
     def _next_wait(self, verdict: Verdict, rng: Rng) -> float | None:
         """Seconds before the next attempt, or None: this category has had its attempts."""
-        key, n, backoff = None, self.failures, self.plan.backoff
+        key, n, backoff = None, max(1, self.failures - self.unspaced), self.plan.backoff
         if verdict.category or verdict.attempts is not None or verdict.backoff is not None:
             key, count = self._count(verdict)
             if verdict.attempts is not None and count >= verdict.attempts:

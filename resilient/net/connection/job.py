@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextvars import ContextVar
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from resilient.core.action import Action
 from resilient.drivers.deadline import DEADLINE
@@ -16,16 +16,23 @@ __all__ = ["Job", "Lease", "began", "is_within", "running_job"]
 C = TypeVar("C")
 
 
-class Lease(NamedTuple, Generic[C]):
-    """A connection that is up.
+class Lease(Generic[C]):
+    """A connection that is up, or was.
 
     Attributes:
         conn: what connect gave.
         generation: its number among the connections of its manager.
+        users: operations that run on it.
+        retired: whether it is closed as soon as nobody uses it: new operations get another one.
     """
 
-    conn: C
-    generation: int
+    __slots__ = ("conn", "generation", "retired", "users")
+
+    def __init__(self, conn: C, generation: int) -> None:
+        self.conn = conn
+        self.generation = generation
+        self.users = 0
+        self.retired = False
 
 
 class Job:

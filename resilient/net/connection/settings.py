@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Generic, Required, TypedDict, TypeVar
+from typing import Generic, Literal, Required, TypedDict, TypeVar
 
 from resilient.core.backoff import Backoff
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.link import State
 from resilient.core.link_plan import LinkPlan
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 from resilient.observe.listeners import Listener
 from resilient.policies.recovery import Recovery
 
 __all__ = [
-    "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats", "checked_endpoints",
-    "checked_function", "checked_heartbeat", "checked_recovery",
+    "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "FAILBACK_AFTER", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats", "checked_bool", "checked_endpoints",
+    "checked_function", "checked_heartbeat", "checked_on_cancel", "checked_recovery",
 ]  # fmt: skip
 
 C = TypeVar("C")
@@ -23,6 +24,8 @@ C = TypeVar("C")
 CONNECT_TIMEOUT = 10.0  # seconds: websockets' open_timeout; a lost SYN is sent again after 1, 3 and 7 s (RFC 6298)
 CLOSE_TIMEOUT = 10.0  # seconds: websockets' close_timeout; what is slower is left behind
 MISSES = 3  # heartbeats
+FAILBACK_AFTER = 60.0  # seconds, after which an endpoint that failed is taken for as good as any
+ON_CANCEL = ("retire", "keep")
 
 
 class ManagerSettings(TypedDict, Generic[C], total=False):
@@ -40,6 +43,12 @@ class ManagerSettings(TypedDict, Generic[C], total=False):
     misses: int
     recovery: Recovery | None
     endpoints: Iterable[Hashable]
+    on_connect: Callable[[C], object] | None
+    on_cancel: Literal["retire", "keep"]
+    max_age: Duration | None
+    max_wait: Duration
+    failback_after: Duration
+    probe_when_busy: bool
     name: str
     listeners: Iterable[Listener] | Listener
 
@@ -58,6 +67,11 @@ class ManagerPlan:
         misses: intervals of silence after which the connection is lost.
         recovery: handlers for ROTATE_PROXY and RELOGIN.
         endpoints: where to dial, in order of preference; empty if the dial knows.
+        on_connect: called with each new connection before anybody gets it; None: nothing is.
+        on_cancel: "retire" or "keep": what becomes of a connection whose call was cut off.
+        max_age: how long a connection is used, seconds; None for ever.
+        failback_after: how long a failure is held against an endpoint, seconds.
+        probe_when_busy: whether a connection is probed while operations run on it.
         name: for events and errors.
         listeners: who hears events.
     """
@@ -71,6 +85,11 @@ class ManagerPlan:
     misses: int
     recovery: Recovery | None
     endpoints: tuple[Hashable, ...]
+    on_connect: Callable[..., object] | None
+    on_cancel: str
+    max_age: float | None
+    failback_after: float
+    probe_when_busy: bool
     name: str
     listeners: tuple[Listener, ...]
 
@@ -152,3 +171,25 @@ def checked_endpoints(endpoints: Iterable[Hashable]) -> tuple[Hashable, ...]:
     if len(set(given)) < len(given):
         raise ValueError(f"endpoints must each be named once, got {list(given)!r}")
     return given
+
+
+def checked_on_cancel(on_cancel: object) -> str:
+    """Checks what becomes of a connection whose call was cut off.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if on_cancel not in ON_CANCEL:
+        raise SettingValueError("on_cancel", f'must be "retire" or "keep", got {on_cancel!r}')
+    return str(on_cancel)
+
+
+def checked_bool(setting: str, value: object) -> bool:
+    """Checks a setting that is on or off.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise SettingTypeError(setting, f"must be True or False, got {value!r}")
+    return value

@@ -47,7 +47,7 @@ class ConnectionState(Generic[C]):
 
     __slots__ = (
         "_born", "_connects", "_early", "_endpoint", "_endpoints", "_failures", "_heartbeat", "_job", "_link", "_lock",
-        "_losses", "_made", "_opened_at", "_outage_at", "_probe", "_recoveries", "_step", "_until", "_unwanted",
+        "_losses", "_made", "_opened_at", "_outage_at", "_probe", "_recoveries", "_retired", "_round", "_step", "_until", "_unwanted",
         "_watchers", "clock", "current", "events", "last_error", "origin", "plan", "ready",
     )  # fmt: skip
 
@@ -72,7 +72,9 @@ class ConnectionState(Generic[C]):
         self._made: Lease[C] | None = None  # by the dial under way, but yet to be probed
         self._early: list[tuple[C, object]] = []  # losses told of what a dial has yet to give
         self._unwanted: deque[C] = deque()  # connections to be closed
+        self._retired: set[Lease[C]] = set()  # those to be closed when nobody uses them any more
         self._born = 0
+        self._round = 0  # endpoints that failed since the last connection
         self._opened_at = self._outage_at = 0.0
         self._connects = self._failures = self._losses = self._recoveries = 0
 
@@ -154,7 +156,36 @@ class ConnectionState(Generic[C]):
         Raises:
             ManagerClosed: the manager is closed or drains.
         """
+        if self._endpoints is not None:
+            with self._lock:
+                self._endpoints.forget()
         self._ask(self._link.asked_to_reconnect, "asked to reconnect")
+
+    def retire(self, lease: Lease[C] | None, why: str) -> None:
+        """A connection is to be replaced: operations that run on it end there, new ones get the next.
+
+        Of one that is history, or while the manager drains, it changes nothing.
+        """
+        now = self.clock.now()
+        with self._lock:
+            if lease is None or lease is not self.ready:
+                return
+            self._mark_ended(now, lost=False)
+            lease.retired = True
+            self._retired.add(lease)
+            self._took(self._link.asked_to_reconnect(now), why)
+        if not lease.users:
+            self.release(lease)
+        self._tell_watchers()
+
+    def release(self, lease: Lease[C]) -> None:
+        """Nobody uses a connection any more that is retired: it is to be closed."""
+        with self._lock:
+            if lease not in self._retired:
+                return
+            self._retired.remove(lease)
+            self._unwanted.append(lease.conn)
+        self._tell_watchers()
 
     def drain(self) -> None:
         """No more operations are to begin."""
@@ -297,7 +328,7 @@ class ConnectionState(Generic[C]):
                 return None
             job = self._job = Job(dial.generation, ends_at)
             if self._endpoints is not None:
-                self._endpoint = job.endpoint = self._endpoints.best()
+                self._endpoint = job.endpoint = self._endpoints.best(self.clock.now() - self.plan.failback_after)
             if recovery is not None:
                 job.born = self._born = recovery.flight.generation
             return job
@@ -334,12 +365,20 @@ class ConnectionState(Generic[C]):
             heartbeat, lease = self._heartbeat, self.current
             if heartbeat is None or lease is None:
                 return None
+            if lease.users and not self.plan.probe_when_busy:
+                heartbeat.heard(now)  # whoever runs on it will notice its end
             if heartbeat.silent(now):
                 return PeerSilent(heartbeat.longest_silence)
             if self._probe is None and heartbeat.beats(now):
                 self._probe = Job(lease.generation)
                 return self._probe
             return heartbeat.next_look(now)
+
+    def age_left(self, now: float) -> float | None:
+        """How long the connection that is up may stay, seconds; None if there is no limit, or no connection."""
+        if self.plan.max_age is None or self.ready is None:
+            return None
+        return self._opened_at + self.plan.max_age - now
 
     # What jobs report.
 
@@ -357,6 +396,7 @@ class ConnectionState(Generic[C]):
             if wanted:
                 self.current = Lease(conn, job.generation)
                 self._opened_at = now
+                self._round = 0
                 self._connects += 1
                 if self._heartbeat is not None:
                     self._heartbeat.opened(now)
@@ -494,7 +534,9 @@ class ConnectionState(Generic[C]):
                     self._mark_ended(now, lost=True)
                 self.last_error = error
                 self._dial_over()
-                step = fact(generation, verdict, now, self.clock)
+                self._round = 0 if self.current is not None else self._round + 1
+                another = self._endpoints is not None and self._round % len(self._endpoints) > 0
+                step = fact(generation, verdict, now, self.clock, another=another)
                 if link.failures <= 1:
                     self._outage_at = now
                 if isinstance(step, Stop):
@@ -514,7 +556,7 @@ class ConnectionState(Generic[C]):
 
     def _dial_failed_at(self, endpoint: object) -> None:
         if self._endpoints is not None:
-            self._endpoints.failed(endpoint)
+            self._endpoints.failed(endpoint, self.clock.now())
 
     def _mark_ended(self, now: float, *, lost: bool) -> None:
         if self._endpoints is None:
@@ -534,7 +576,11 @@ class ConnectionState(Generic[C]):
         lease = self.current
         if lease is not None and (self._link.generation != lease.generation or self._link.state is State.CLOSED):
             self.current = None
-            self._unwanted.append(lease.conn)
+            if not lease.retired:
+                self._unwanted.append(lease.conn)
+        if self._retired and self._link.state is State.CLOSED:
+            self._unwanted.extend(retired.conn for retired in self._retired)
+            self._retired.clear()
         if isinstance(step, Stop):
             why = f"{step.why}: {why}"
         self.ready = self.current if self._link.state is State.READY else None

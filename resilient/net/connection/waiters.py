@@ -37,6 +37,10 @@ class Connection(Protocol[C]):
     @property
     def last_error(self) -> Exception | None: ...
 
+    def release(self, lease: Lease[C]) -> None:
+        """Nobody uses a connection any more that is retired."""
+        ...
+
     def lease(self, *, entered: bool) -> Lease[C] | None:
         """The connection, if an operation may use it now; None: there may be one later.
 
@@ -52,8 +56,8 @@ class Connection(Protocol[C]):
 class Waiters(Generic[C]):
     """Who uses a connection, and who waits for one or for the end of all use; for any number of threads and tasks.
 
-    The lock is held for a few assignments. It is never held while the state of the connection is asked: whoever waits
-    says so first and looks then, whoever changes the state does so first and wakes then.
+    The lock is held for a few assignments, and may be held while the connection's own is taken, never the other way
+    round. Whoever waits says so first and looks then; whoever changes the state does so first and wakes then.
 
     Args:
         connection: which is used and waited for.
@@ -79,19 +83,29 @@ class Waiters(Generic[C]):
     def enter(self) -> Lease[C] | None:
         """Begins an operation on the connection that is up; None: none is, see :meth:`granted`."""
         with self._lock:
-            self.operations += 1  # first: whoever drains meanwhile sees it, or is seen
-        lease = self._connection.ready
-        if lease is None:
-            self.leave()
-        return lease
+            lease = self._connection.ready
+            if lease is not None:
+                self.operations += 1
+                lease.users += 1
+            return lease
 
-    def leave(self) -> None:
-        """Ends an operation that was begun."""
+    def leave(self, lease: Lease[C] | None) -> None:
+        """Ends an operation, on this connection; None: it was waiting for one."""
         with self._lock:
             self.operations -= 1
             drainers = () if self.operations or not self._drainers else tuple(self._drainers)
+        if lease is not None:
+            self.part(lease)
         for drainer in drainers:
             drainer.wake()
+
+    def part(self, lease: Lease[C]) -> None:
+        """An operation does not use this connection any more."""
+        with self._lock:
+            lease.users -= 1
+            unused = lease.retired and not lease.users
+        if unused:
+            self._connection.release(lease)
 
     def granted(self, waiter: Callable[[], W], entered: bool = False) -> Steps[W, Lease[C]]:
         """Steps that wait for a connection, for as long as the policies around the caller leave.
@@ -111,13 +125,31 @@ class Waiters(Generic[C]):
             with self._lock:
                 self._waiting[own] = None  # first: a connection that comes behind the look is heard of
             try:
-                lease = self._connection.lease(entered=True) if entered else self._begun()
+                lease = self._given(entered)
                 if lease is not None:
                     return lease
                 yield Join(own, self._patience(deadline, since), clock)
             finally:
                 self._forsake(own)
             self._patience(deadline, since)  # before the connection: what comes too late is not taken
+
+    def following(self, waiter: Callable[[], W], last: int) -> Steps[W, Lease[C]]:
+        """Steps that wait for a connection after the one of this generation; nobody begins an operation on it.
+
+        Raises:
+            NotConnected, Exception: there will be none.
+        """
+        while True:
+            own = waiter()
+            with self._lock:
+                self._waiting[own] = None
+            try:
+                lease = self._connection.lease(entered=False)
+                if lease is not None and lease.generation > last:
+                    return lease
+                yield Join(own)
+            finally:
+                self._forsake(own)
 
     def drained(self, waiter: W, limit: float | None, clock: Clock) -> Steps[W, bool]:
         """Steps that wait for the end of all operations; whether all ended in time.
@@ -146,11 +178,13 @@ class Waiters(Generic[C]):
         for waiter in woken:
             waiter.wake()
 
-    def _begun(self) -> Lease[C] | None:
-        lease = self.enter()
-        if lease is None:
-            self._connection.lease(entered=False)  # raises where there is nothing to wait for
-        return lease
+    def _given(self, entered: bool) -> Lease[C] | None:
+        with self._lock:
+            lease = self._connection.lease(entered=entered)
+            if lease is not None:
+                lease.users += 1
+                self.operations += not entered
+            return lease
 
     def _forsake(self, waiter: Wakeable) -> None:
         with self._lock:
