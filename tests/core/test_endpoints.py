@@ -43,10 +43,10 @@ def test_an_old_streak_does_not_keep_one_from_its_turn() -> None:
 def test_marks_tell_what_is_known() -> None:
     """In the user's order; changing them changes nothing."""
     endpoints = Endpoints("ab")
-    endpoints.failed("b")
-    endpoints.failed("b")
+    endpoints.failed("b", 1.0)
+    endpoints.failed("b", 3.0)
     marks = endpoints.marks
-    assert {"a": EndpointMark(0, 0), "b": EndpointMark(2, 2)} == marks
+    assert {"a": EndpointMark(), "b": EndpointMark(2, 2, 3.0)} == marks
     marks.clear()
     assert list("ab") == list(endpoints.marks)
 
@@ -75,3 +75,13 @@ def test_while_all_fail_each_is_dialled_in_turn(size: int, dials: int) -> None:
         dialled.append(endpoints.best())
         endpoints.failed(dialled[-1])
     assert [n % size for n in range(dials)] == dialled
+
+
+def test_old_failures_are_forgiven() -> None:
+    """Those before an instant; or all, when it is asked for."""
+    endpoints = Endpoints("abc")
+    endpoints.failed("a", 1.0)
+    endpoints.failed("b", 5.0)
+    assert ["c", "a", "a"] == [endpoints.best(), endpoints.best(2.0), endpoints.best(6.0)]
+    endpoints.forget()
+    assert ("a", 3) == (endpoints.best(), len(endpoints))

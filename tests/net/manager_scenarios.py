@@ -221,8 +221,8 @@ SCENARIOS = [
         operation=(After(20.0, RESET), "done"),
         idempotent=True,
         settings={"endpoints": ["a", "b", "c"]},
-        dialled=(0.0, 0.5, 1.5, 22.0),
-        waits=(0.5, 1.0, 0.5),
+        dialled=(0.0, 0.0, 0.0, 20.5),
+        waits=(0.5,),
         endpoints=("a", "b", "c", "a"),
     ),
     Scenario(

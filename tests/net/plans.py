@@ -24,6 +24,11 @@ def plan_of(**settings: Any) -> ManagerPlan:
         "misses": 3,
         "recovery": None,
         "endpoints": (),
+        "on_connect": None,
+        "on_cancel": "retire",
+        "max_age": None,
+        "failback_after": 60.0,
+        "probe_when_busy": False,
         "name": "db",
         "listeners": (),
     }

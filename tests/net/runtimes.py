@@ -49,7 +49,7 @@ class Blocking:
     """A manager for threads, with the methods of that for tasks."""
 
     def __init__(self, connect: Any, **settings: Any) -> None:
-        hooks = {name: blocking(settings[name]) for name in ("close", "probe") if name in settings}
+        hooks = {name: blocking(settings[name]) for name in ("close", "on_connect", "probe") if name in settings}
         self.manager: ThreadManager[Any] = ThreadManager(blocking(connect), **settings | hooks)
 
     def __getattr__(self, name: str) -> Any:
@@ -61,6 +61,13 @@ class Blocking:
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Any]:
         with self.manager.use() as conn:
+            yield conn
+
+    async def ready(self, timeout: float | None = None) -> None:
+        self.manager.ready(timeout)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for conn in self.manager:
             yield conn
 
     async def drain(self, timeout: float | None = None) -> bool:

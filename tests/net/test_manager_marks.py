@@ -179,7 +179,9 @@ def test_reader_writer_and_heartbeat_of_a_task_fail_together(loop: str) -> None:
                 await clock.asleep(5)
                 manager.lost(ConnectionResetError("reader"), lines.conns[0])
 
-            async with ConnectionManager(lines.connect, on=ON, probe=probe, heartbeat=5, close=Conn.close) as manager:
+            async with ConnectionManager(
+                lines.connect, on=ON, probe=probe, heartbeat=5, close=Conn.close, probe_when_busy=True
+            ) as manager:
                 await manager.call(lambda conn: None)
                 for outcome in await at_once(
                     lambda: read(manager), lambda: manager.call(write, idempotent=True), lambda: clock.asleep(60)
@@ -211,7 +213,9 @@ def test_reader_writer_and_heartbeat_of_threads_fail_together() -> None:
             all_there.wait(PATIENCE)
             manager.lost(ConnectionResetError("reader"), lines.conns[0])
 
-        with ThreadManager(lines.connect, on=ON, probe=probe, heartbeat=5, close=Conn.close) as manager:
+        with ThreadManager(
+            lines.connect, on=ON, probe=probe, heartbeat=5, close=Conn.close, probe_when_busy=True
+        ) as manager:
             numbers: list[int] = []
             until(lambda: manager.state is State.READY)
             threads = [

@@ -181,6 +181,7 @@ class AsyncioTaskGroup:
 # How often in a row a loop must find nothing ready before it counts as idle: data that is on its way through
 # the selector, or handed over from a thread, gets a few turns to arrive.
 QUIET_TURNS = 5
+BLIND_TURNS = 50  # of a loop that does not show what is ready
 # One watcher a loop, however many clocks and tasks wait: two would keep each other busy, or jump twice.
 _watched: WeakKeyDictionary[Any, list[Callable[[], bool]]] = WeakKeyDictionary()
 
@@ -199,7 +200,7 @@ def _turn(loop: asyncio.AbstractEventLoop, looks: list[Callable[[], bool]], quie
     """Looks at a loop that has been quiet for so many turns, and comes again on the next turn."""
     ready: Any = getattr(loop, "_ready", None)  # uvloop does not show its queue: there, turns alone must do
     quiet = 0 if ready else quiet + 1
-    if quiet > QUIET_TURNS:
+    if quiet > (BLIND_TURNS if ready is None else QUIET_TURNS):
         quiet, looks[:] = 0, [look for look in looks if look()]
         if not looks:
             del _watched[loop]

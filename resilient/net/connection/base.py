@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from resilient.core.backoff import Backoff
-from resilient.core.duration import Duration, optional_seconds, whole
+from resilient.core.duration import Duration, optional_seconds, seconds, whole
 from resilient.core.link import State
-from resilient.core.link_plan import BACKOFF, STABLE_AFTER, link_plan
+from resilient.core.link_plan import BACKOFF, MAX_WAIT, STABLE_AFTER, link_plan
 from resilient.core.setting_errors import checked_name
 from resilient.drivers.loops.steps import Steps
 from resilient.drivers.loops.waiters import Wakeable
 from resilient.net.connection.job import Lease
 from resilient.net.connection.settings import (
     CONNECT_TIMEOUT,
+    FAILBACK_AFTER,
     MISSES,
     ManagerPlan,
     ManagerStats,
+    checked_bool,
     checked_endpoints,
     checked_function,
     checked_heartbeat,
+    checked_on_cancel,
     checked_recovery,
 )
 from resilient.net.connection.state import ConnectionState
@@ -55,6 +58,12 @@ class BaseConnectionManager(Generic[C]):
         misses: int = MISSES,
         recovery: Recovery | None = None,
         endpoints: Iterable[Hashable] = (),
+        on_connect: Callable[[C], object] | None = None,
+        on_cancel: Literal["retire", "keep"] = "retire",
+        max_age: Duration | None = None,
+        max_wait: Duration = MAX_WAIT,
+        failback_after: Duration = FAILBACK_AFTER,
+        probe_when_busy: bool = False,
         name: str = "",
         listeners: Iterable[Listener] | Listener = (),
     ) -> None:
@@ -77,7 +86,18 @@ class BaseConnectionManager(Generic[C]):
             misses: intervals of silence after which the connection counts as lost, >= 2.
             recovery: handlers for ROTATE_PROXY and RELOGIN, run before the next dial, once for all. Whether they
                 return, raise or take too long, the dial follows. (RECONNECT is connect.)
-            endpoints: where to connect, in order of preference: those that failed come last.
+            endpoints: where to connect, in order of preference: those that failed come last. All are asked in turn
+                before the backoff waits.
+            on_connect: called with each new connection, to sign in or subscribe, before anybody gets it; within the
+                ``connect_timeout``. What it raises is a failed dial.
+            on_cancel: what becomes of a connection whose call was cancelled or cut off by a limit of time: its answer
+                may still come, and is not the next caller's. "retire": new calls get a new connection, those that run
+                on the old one end there. "keep": for clients that match answers to calls.
+            max_age: how long a connection is used before it is renewed, seconds, > 0; None for ever.
+            max_wait: longest delay named by the other side that is waited for, seconds, >= 0; beyond it the link ends.
+            failback_after: how long a failure is held against a preferred endpoint, seconds, >= 0.
+            probe_when_busy: whether a connection is probed while calls run on it. For exclusive connections, which do
+                one thing at a time, that would end the call; a call notices by itself that its connection is lost.
             name: for events and errors.
             listeners: plain functions of an event.
 
@@ -89,12 +109,24 @@ class BaseConnectionManager(Generic[C]):
             checked_function("connect", connect, "that makes a connection"),
             close if close is None else checked_function("close", close, "of the connection"),
             probe if probe is None else checked_function("probe", probe, "of the connection"),
-            link_plan(on, backoff=backoff, attempts=attempts, stable_after=stable_after, throttle=throttle),
+            link_plan(
+                on,
+                backoff=backoff,
+                attempts=attempts,
+                stable_after=stable_after,
+                throttle=throttle,
+                max_wait=max_wait,
+            ),
             optional_seconds("connect_timeout", connect_timeout, above=True),
             checked_heartbeat(heartbeat, probe),
             whole("misses", misses, least=2),
             checked_recovery(recovery),
             checked_endpoints(endpoints),
+            on_connect if on_connect is None else checked_function("on_connect", on_connect, "of the connection"),
+            checked_on_cancel(on_cancel),
+            optional_seconds("max_age", max_age, above=True),
+            seconds("failback_after", failback_after),
+            checked_bool("probe_when_busy", probe_when_busy),
             checked_name(name),
             hears,
         )
@@ -155,6 +187,17 @@ class BaseConnectionManager(Generic[C]):
         """
         self._state.resume()
 
+    def renew(self) -> None:
+        """Asks for a new connection without ending what runs on the old one; from any thread.
+
+        New operations wait for it; the old connection is closed when the last operation on it has ended.
+
+        Raises:
+            ManagerClosed: the manager is closed, or drains.
+        """
+        self._state.check()
+        self._state.renew()
+
     def reconnect_now(self) -> None:
         """Asks for a new connection without any wait but the throttle; from any thread.
 
@@ -199,6 +242,8 @@ class Use(Generic[C]):
                 self._state.heard()
             elif isinstance(error, Exception):
                 self._state.noticed(error, self._lease)
+            elif not isinstance(error, GeneratorExit):  # which comes between two calls
+                self._state.cut_off(self._lease)
         finally:
-            self._waiters.leave()
+            self._waiters.leave(self._lease)
             del error, traceback  # a frame that holds the error it raised is a cycle

@@ -52,7 +52,7 @@ class BaseJobs(Generic[C]):
         raise NotImplementedError
 
     def dial(self, job: Job) -> Task:
-        """Makes a connection, and probes it."""
+        """Makes a connection, probes it, and lets the user prepare it."""
         return self.start("dial", self._dial(job), job)
 
     def probe(self, job: Job, conn: C) -> Task:
@@ -86,6 +86,8 @@ class BaseJobs(Generic[C]):
             state.made(job, conn)
             if plan.probe is not None:
                 yield Call(partial(plan.probe, conn))
+            if plan.on_connect is not None:
+                yield Call(partial(plan.on_connect, conn))
         except Exception as error:
             job.over = True
             state.dial_failed(job, error)

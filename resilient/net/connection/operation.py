@@ -12,7 +12,7 @@ from resilient.core.run import Run, gave_up_text
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.loops.steps import Call, Sleep, Steps
 from resilient.drivers.loops.waiters import Wakeable
-from resilient.errors import OutcomeUnknown
+from resilient.errors import OutcomeUnknown, PolicyTimeout
 from resilient.net.connection.job import Lease
 from resilient.net.connection.state import ConnectionState
 from resilient.net.connection.waiters import Waiters
@@ -78,6 +78,8 @@ class Operation(Generic[C, T]):
                     wait = self._failed(lease)
                     if wait is None:
                         return
+                    self._waiters.part(lease)
+                    lease = None
                     if wait:
                         yield Sleep(wait)
                 lease = yield from self._waiters.granted(waiter, entered)
@@ -86,12 +88,15 @@ class Operation(Generic[C, T]):
                     self._value = yield Call(partial(self._function, lease.conn))
                 except Exception as error:
                     self._error = error
+                except BaseException:
+                    self._state.cut_off(lease)
+                    raise
                 else:
                     self._state.heard()
                     return
         finally:
             if entered:
-                self._waiters.leave()
+                self._waiters.leave(lease)
 
     def result(self) -> T:
         """What the operation came to in the end.
@@ -126,6 +131,8 @@ class Operation(Generic[C, T]):
             if verdict.action is Action.FAIL:
                 if run.failures:
                     self._gave_up(run, error, run.failures + 1, "classified as FAIL")
+                if isinstance(error, PolicyTimeout):
+                    state.cut_off(lease)
                 self._error = error
                 return None
             if verdict.action is not Action.WAIT:

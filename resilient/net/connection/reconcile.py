@@ -175,6 +175,9 @@ class Reconciler(Generic[C]):
     def _beat(self, now: float) -> Act | Pause:
         state = self._state
         lease = state.current
+        left = state.age_left(now)
+        if left is not None and left <= 0.0:
+            return partial(state.retire, lease, "it is as old as it may be")
         due = None if lease is None else state.beat(now)
         if isinstance(due, Job):
             assert lease is not None  # a probe is of a connection
@@ -182,7 +185,7 @@ class Reconciler(Generic[C]):
         if isinstance(due, PeerSilent):
             assert lease is not None  # likewise
             return partial(state.lost_of, lease.generation, due, cut_off=True)
-        return Pause(due)
+        return Pause(due if left is None or (due is not None and due < left) else left)
 
     def _limit(self, begins_at: float) -> float:
         """When a job that begins then is given up."""

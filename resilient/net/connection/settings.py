@@ -15,8 +15,9 @@ from resilient.observe.listeners import Listener
 from resilient.policies.recovery import Recovery
 
 __all__ = [
-    "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "FAILBACK_AFTER", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats", "checked_bool", "checked_endpoints",
-    "checked_function", "checked_heartbeat", "checked_on_cancel", "checked_recovery",
+    "CLOSE_TIMEOUT", "CONNECT_TIMEOUT", "FAILBACK_AFTER", "MISSES", "ManagerPlan", "ManagerSettings", "ManagerStats",
+    "checked_bool", "checked_endpoints", "checked_function", "checked_heartbeat", "checked_on_cancel",
+    "checked_recovery",
 ]  # fmt: skip
 
 C = TypeVar("C")

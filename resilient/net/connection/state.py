@@ -16,7 +16,7 @@ from resilient.core.notes import note
 from resilient.core.run import PLAIN_FAIL, TRY_AGAIN, Stop, gave_up_text
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock, is_virtual
 from resilient.drivers.forks import Origin
-from resilient.errors import ManagerClosed, NotConnected, PeerSilent
+from resilient.errors import ManagerClosed, NotConnected, PeerSilent, PolicyTimeout
 from resilient.net.connection.events import EventQueue
 from resilient.net.connection.heartbeat import Heartbeat
 from resilient.net.connection.job import Job, Lease, running_job
@@ -47,8 +47,8 @@ class ConnectionState(Generic[C]):
 
     __slots__ = (
         "_born", "_connects", "_early", "_endpoint", "_endpoints", "_failures", "_heartbeat", "_job", "_link", "_lock",
-        "_losses", "_made", "_opened_at", "_outage_at", "_probe", "_recoveries", "_retired", "_round", "_step", "_until", "_unwanted",
-        "_watchers", "clock", "current", "events", "last_error", "origin", "plan", "ready",
+        "_losses", "_made", "_opened_at", "_outage_at", "_probe", "_recoveries", "_retired", "_round", "_step",
+        "_until", "_unwanted", "_watchers", "clock", "current", "events", "last_error", "origin", "plan", "ready",
     )  # fmt: skip
 
     def __init__(self, plan: ManagerPlan) -> None:
@@ -161,6 +161,23 @@ class ConnectionState(Generic[C]):
                 self._endpoints.forget()
         self._ask(self._link.asked_to_reconnect, "asked to reconnect")
 
+    def renew(self) -> None:
+        """The connection that is up is to be replaced, without ending what runs on it.
+
+        Raises:
+            ManagerClosed: the manager is closed or drains.
+        """
+        lease = self.ready
+        if lease is None:
+            self._ask(self._link.asked_to_reconnect, "renewed")
+        else:
+            self.retire(lease, "renewed")
+
+    def cut_off(self, lease: Lease[C]) -> None:
+        """An operation was cancelled or cut off while it ran on a connection, which may still carry its answer."""
+        if self.plan.on_cancel == "retire":
+            self.retire(lease, "a call on it was cut off")
+
     def retire(self, lease: Lease[C] | None, why: str) -> None:
         """A connection is to be replaced: operations that run on it end there, new ones get the next.
 
@@ -264,6 +281,8 @@ class ConnectionState(Generic[C]):
         verdict, _ = self.judge(error)
         if verdict.action not in {Action.FAIL, Action.WAIT}:
             self.lost_by(verdict, lease, error)
+        elif isinstance(error, PolicyTimeout):
+            self.cut_off(lease)
 
     def judge(self, error: Exception, *, cut_off: bool = False) -> tuple[Verdict, Exception]:
         """What an error calls for; and the error, or what the user's own predicate raised about it."""

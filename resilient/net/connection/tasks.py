@@ -16,6 +16,7 @@ from resilient.drivers.loops.base import Task, TaskGroup, Waiter
 from resilient.drivers.loops.current import current_backend, current_loop, task_group
 from resilient.drivers.loops.steps import Steps, play_async
 from resilient.drivers.loops.waiters import Latch, await_woken
+from resilient.errors import ManagerClosed
 from resilient.net.connection.base import BaseConnectionManager
 from resilient.net.connection.job import Job, is_within
 from resilient.net.connection.jobs import BaseJobs
@@ -23,6 +24,7 @@ from resilient.net.connection.operation import Operation
 from resilient.net.connection.reconcile import Reconciler
 from resilient.net.connection.settings import ManagerSettings
 from resilient.net.connection.state import ConnectionState
+from resilient.policies.timeout import Timeout
 
 __all__ = ["ConnectionManager"]
 
@@ -52,20 +54,26 @@ class ConnectionManager(BaseConnectionManager[C]):
         return self._jobs.reconciler.stir
 
     @overload
-    async def call(self, fn: Callable[[C], Awaitable[T]], *, idempotent: bool = ...) -> T: ...
+    async def call(
+        self, fn: Callable[[C], Awaitable[T]], *, idempotent: bool = ..., timeout: Duration | None = ...
+    ) -> T: ...
     @overload
-    async def call(self, fn: Callable[[C], T], *, idempotent: bool = ...) -> T: ...
-    async def call(self, fn: Callable[[C], object], *, idempotent: bool = False) -> object:
+    async def call(self, fn: Callable[[C], T], *, idempotent: bool = ..., timeout: Duration | None = ...) -> T: ...
+    async def call(
+        self, fn: Callable[[C], object], *, idempotent: bool = False, timeout: Duration | None = None
+    ) -> object:
         """Calls a function of the connection, as often as it takes.
 
         It waits for a connection, for as long as the policies around it leave. By the verdict on what it raises it is
         tried again after a wait (WAIT), or with a new connection (ROTATE_PROXY, RELOGIN: it was refused), or only if
         it is idempotent (RECONNECT, RETRY: it may have been done). It is never cancelled: when its connection is
-        lost, it ends when its client notices that this was closed.
+        lost, it ends when its client notices that this was closed. One that is cancelled from outside, or cut off by
+        a limit of time, leaves a connection that may still carry its answer: see ``on_cancel``.
 
         Args:
             fn: blocking or async.
             idempotent: whether it may be done twice.
+            timeout: for all of it, seconds, > 0; None for what the policies around it leave.
 
         Raises:
             OutcomeUnknown: it was lost with its connection, and is not idempotent.
@@ -73,20 +81,27 @@ class ConnectionManager(BaseConnectionManager[C]):
             NotConnected: the link is FAILED, and no error says why; or the manager is closed, or never ran.
             Exception: its own error; or that with which the link FAILED.
         """
+        if timeout is not None:
+            return await Timeout(timeout).call(self.call, fn, idempotent=idempotent)
         self._check()
-        lease, operation = self._waiters.enter(), None
-        if lease is not None:
-            try:
+        lease = operation = None
+        try:
+            lease = self._waiters.enter()
+            if lease is not None:
                 value = fn(lease.conn)
                 if isawaitable(value):
                     value = await value
                 self._state.heard()
                 return value
-            except Exception as error:
-                operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
-            finally:
-                if operation is None:
-                    self._waiters.leave()
+        except Exception as error:
+            operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
+        except BaseException:
+            if lease is not None:
+                self._state.cut_off(lease)
+            raise
+        finally:
+            if lease is not None and operation is None:
+                self._waiters.leave(lease)
         operation = operation or Operation(self._state, self._waiters, fn, idempotent)
         await play_async(operation.steps(current_backend().waiter), self._state.clock)
         return operation.result()
@@ -104,6 +119,34 @@ class ConnectionManager(BaseConnectionManager[C]):
             lease = await play_async(self._waiters.granted(current_backend().waiter), self._state.clock)
         with self._using(lease) as conn:
             yield conn
+
+    async def ready(self, timeout: Duration | None = None) -> None:
+        """Waits until a connection is up.
+
+        Args:
+            timeout: how long, seconds, > 0; None for what the policies around it leave.
+
+        Raises:
+            DeadlineExceeded: none came in time; its cause is the last error.
+            NotConnected, Exception: there will be none.
+        """
+        limit = optional_seconds("timeout", timeout)
+        self._check()
+        waits = self._waiters.granted(current_backend().waiter, limit=limit)
+        self._waiters.leave(await play_async(waits, self._state.clock))
+
+    async def __aiter__(self) -> AsyncIterator[C]:
+        """Each new connection: the one that is up or comes next, after a loss the next; ends when it is closed."""
+        self._check()
+        generation = 0
+        while True:
+            try:
+                waits = self._waiters.following(current_backend().waiter, generation)
+                lease = await play_async(waits, self._state.clock)
+            except ManagerClosed:
+                return
+            generation = lease.generation
+            yield lease.conn
 
     async def drain(self, timeout: Duration | None = None) -> bool:
         """Takes no more operations, waits for those under way, and closes.

@@ -16,6 +16,7 @@ from resilient.core.duration import Duration, optional_seconds
 from resilient.drivers.loops.base import Task
 from resilient.drivers.loops.steps import Steps, play
 from resilient.drivers.loops.waiters import ThreadWaiter
+from resilient.errors import ManagerClosed
 from resilient.net.connection.base import BaseConnectionManager
 from resilient.net.connection.job import Job, began, is_within
 from resilient.net.connection.jobs import BaseJobs
@@ -23,6 +24,7 @@ from resilient.net.connection.operation import Operation
 from resilient.net.connection.reconcile import Reconciler
 from resilient.net.connection.settings import CLOSE_TIMEOUT
 from resilient.net.connection.state import ConnectionState
+from resilient.policies.timeout import Timeout
 
 __all__ = ["MOST_HANGING", "ConnectionManager"]
 
@@ -51,7 +53,7 @@ class ConnectionManager(BaseConnectionManager[C]):
         self._jobs = ThreadJobs(state)
         return self._jobs.reconciler.stir
 
-    def call(self, fn: Callable[[C], T], *, idempotent: bool = False) -> T:
+    def call(self, fn: Callable[[C], T], *, idempotent: bool = False, timeout: Duration | None = None) -> T:
         """Calls a function of the connection, as often as it takes.
 
         It waits for a connection, for as long as the policies around it leave. By the verdict on what it raises it is
@@ -62,6 +64,8 @@ class ConnectionManager(BaseConnectionManager[C]):
         Args:
             fn: called with the connection.
             idempotent: whether it may be done twice.
+            timeout: for all of it, seconds, > 0, as ``current_deadline()`` tells the function; None for what the
+                policies around it leave.
 
         Raises:
             OutcomeUnknown: it was lost with its connection, and is not idempotent.
@@ -69,18 +73,25 @@ class ConnectionManager(BaseConnectionManager[C]):
             NotConnected: the link is FAILED, and no error says why; or the manager is closed, or never ran.
             Exception: its own error; or that with which the link FAILED.
         """
+        if timeout is not None:
+            return Timeout(timeout).call(self.call, fn, idempotent=idempotent)
         self._state.check()
-        lease, operation = self._waiters.enter(), None
-        if lease is not None:
-            try:
+        lease = operation = None
+        try:
+            lease = self._waiters.enter()
+            if lease is not None:
                 value = plain(fn(lease.conn))
                 self._state.heard()
                 return value
-            except Exception as error:
-                operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
-            finally:
-                if operation is None:
-                    self._waiters.leave()
+        except Exception as error:
+            operation = Operation(self._state, self._waiters, fn, idempotent, lease, error)
+        except BaseException:
+            if lease is not None:
+                self._state.cut_off(lease)
+            raise
+        finally:
+            if lease is not None and operation is None:
+                self._waiters.leave(lease)
         operation = operation or Operation(self._state, self._waiters, fn, idempotent)
         play(operation.steps(ThreadWaiter), self._state.clock, plain)
         return operation.result()
@@ -98,6 +109,33 @@ class ConnectionManager(BaseConnectionManager[C]):
             lease = play(self._waiters.granted(ThreadWaiter), self._state.clock, plain)
         with self._using(lease) as conn:
             yield conn
+
+    def ready(self, timeout: Duration | None = None) -> None:
+        """Waits until a connection is up.
+
+        Args:
+            timeout: how long, seconds, > 0; None for what the policies around it leave.
+
+        Raises:
+            DeadlineExceeded: none came in time; its cause is the last error.
+            NotConnected, Exception: there will be none.
+        """
+        limit = optional_seconds("timeout", timeout)
+        self._state.check()
+        waits = self._waiters.granted(ThreadWaiter, limit=limit)
+        self._waiters.leave(play(waits, self._state.clock, plain))
+
+    def __iter__(self) -> Iterator[C]:
+        """Each new connection: the one that is up or comes next, after a loss the next; ends when it is closed."""
+        self._state.check()
+        generation = 0
+        while True:
+            try:
+                lease = play(self._waiters.following(ThreadWaiter, generation), self._state.clock, plain)
+            except ManagerClosed:
+                return
+            generation = lease.generation
+            yield lease.conn
 
     def drain(self, timeout: Duration | None = None) -> bool:
         """Takes no more operations, waits for those under way, and closes.

@@ -107,19 +107,22 @@ class Waiters(Generic[C]):
         if unused:
             self._connection.release(lease)
 
-    def granted(self, waiter: Callable[[], W], entered: bool = False) -> Steps[W, Lease[C]]:
+    def granted(self, waiter: Callable[[], W], entered: bool = False, limit: float | None = None) -> Steps[W, Lease[C]]:
         """Steps that wait for a connection, for as long as the policies around the caller leave.
 
         Args:
             waiter: makes what the caller waits for.
             entered: whether its operation has begun before; otherwise it begins with the connection.
+            limit: how long to wait at the most, seconds; None for what the policies leave.
 
         Raises:
             DeadlineExceeded: no connection came in time.
             NotConnected, Exception: there will be none.
         """
         deadline, clock = DEADLINE.get(), CLOCK.get()
-        since = 0.0 if deadline is None else clock.now()
+        since = 0.0 if deadline is None and limit is None else clock.now()
+        if limit is not None and (deadline is None or since + limit < deadline):
+            deadline = since + limit
         while True:
             own = waiter()
             with self._lock:

@@ -14,7 +14,7 @@ from net.runtimes import Conn, Lines, Runtime, every_runtime, runtime
 from resilient import Action, Classifier, DeadlineExceeded, Recovery, Rule, backoff
 from resilient.core.link import State
 from resilient.drivers.deadline import DEADLINE
-from resilient.errors import ManagerClosed, NotConnected, OutcomeUnknown
+from resilient.errors import AttemptTimeout, ManagerClosed, NotConnected, OutcomeUnknown
 from resilient.testing import FakeClock
 
 __all__ = ["runtime"]
@@ -506,3 +506,154 @@ def test_errors_leave_no_cycles(runtime: Runtime) -> None:
         assert len(alive) >= 4
     finally:
         gc.enable()
+
+
+@every_runtime
+def test_ready_waits_for_a_connection(runtime: Runtime) -> None:
+    """Or gives up in time, with the reason; what is FAILED says why at once."""
+
+    async def main() -> None:
+        with FakeClock() as clock:
+            lines = Lines(clock, ConnectionRefusedError("no"), "up")
+            async with runtime.managed(lines) as manager:
+                await manager.ready(timeout=5)
+                assert (State.READY, 0) == (manager.state, manager.stats().operations)
+            async with runtime.managed(Lines(clock, ConnectionRefusedError("no"))) as manager:
+                await runtime.until(lambda: manager.stats().last_error)
+                with pytest.raises(DeadlineExceeded) as caught:
+                    await manager.ready(timeout=0)
+                assert "no" == str(caught.value.__cause__)
+            async with runtime.managed(Lines(clock, Fatal("no such database"))) as manager:
+                with pytest.raises(Fatal):
+                    await manager.ready()
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_a_new_connection_is_prepared_before_anybody_gets_it(runtime: Runtime) -> None:
+    """What that raises is a failed dial, whose connection is closed."""
+
+    async def main() -> None:
+        with FakeClock() as clock:
+            lines, prepared = Lines(clock), list[int]()
+
+            async def prepare(conn: Conn) -> None:
+                prepared.append(conn.number)
+                if conn.number == 1:
+                    raise ConnectionResetError("signed in elsewhere")
+
+            async with runtime.managed(lines, on_connect=prepare) as manager:
+                assert 2 == await manager.call(lambda conn: conn.number)
+                await runtime.until(lambda: lines.open == [2])
+                manager.renew()
+                assert 3 == await manager.call(lambda conn: conn.number)
+            assert ([1, 2, 3], [0.0, 1.0, 1.0]) == (prepared, lines.dialled)
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_a_renewed_connection_serves_those_who_use_it(runtime: Runtime) -> None:
+    """To their end; others get the new one, and nothing counts as lost."""
+
+    async def main() -> None:
+        lines = Lines(FakeClock())
+        async with runtime.managed(lines) as manager:
+            async with manager.use() as old:
+                manager.renew()
+                assert 2 == await manager.call(lambda conn: conn.number)
+                assert (0, [1, 2]) == (old.closed, lines.open)
+            await runtime.until(lambda: lines.open == [2])
+            assert (0, 2) == (manager.stats().losses, manager.stats().connects)
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_an_old_connection_is_renewed(runtime: Runtime) -> None:
+    """At its max_age."""
+
+    async def main() -> None:
+        lines = Lines(FakeClock())
+        async with runtime.managed(lines, max_age=0.01) as manager:
+            await manager.ready()
+            await runtime.until(lambda: manager.stats().connects > 2)
+            assert 0 == manager.stats().losses
+
+    runtime.run(main)
+
+
+@every_runtime
+@pytest.mark.parametrize("on_cancel", ["retire", "keep"])
+def test_the_connection_of_a_call_that_was_cut_off(runtime: Runtime, on_cancel: str) -> None:
+    """It may still carry the answer: the next caller gets another one, unless it may be kept."""
+
+    class Left(BaseException):
+        pass
+
+    async def leave(conn: Conn) -> None:
+        raise Left
+
+    async def main() -> None:
+        lines = Lines(FakeClock())
+        async with runtime.managed(lines, on_cancel=on_cancel) as manager:
+            await manager.ready()
+            with pytest.raises(Left):
+                await manager.call(leave)
+            assert (1 if on_cancel == "keep" else 2) == await manager.call(lambda conn: conn.number)
+            assert 0 == manager.stats().operations
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_a_limit_of_time_within_a_call_is_such_a_cut(runtime: Runtime) -> None:
+    """Where no rule says otherwise: the error is the caller's, the connection is retired."""
+
+    async def late(conn: Conn) -> None:
+        raise AttemptTimeout(1.0)
+
+    async def main() -> None:
+        async with runtime.managed(Lines(FakeClock()), on=Classifier(Rule(ConnectionError))) as manager:
+            await manager.ready()
+            for _ in range(2):
+                with pytest.raises(AttemptTimeout):
+                    await manager.call(late)
+            async with manager.use():
+                pass
+            assert (3, 0) == (await manager.call(lambda conn: conn.number), manager.stats().operations)
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_a_call_may_have_a_timeout(runtime: Runtime) -> None:
+    """Its wait for a connection counts."""
+
+    async def main() -> None:
+        with FakeClock() as clock:
+            async with runtime.managed(Lines(clock, ConnectionRefusedError("no"))) as manager:
+                await runtime.until(lambda: manager.stats().last_error)
+                with pytest.raises(DeadlineExceeded):
+                    await manager.call(lambda conn: conn, timeout=2.5)
+
+    runtime.run(main)
+
+
+@every_runtime
+def test_each_new_connection_can_be_followed(runtime: Runtime) -> None:
+    """After a loss the next; until the manager is closed."""
+
+    async def main() -> None:
+        lines, seen = Lines(FakeClock()), list[int]()
+        async with runtime.managed(lines, backoff=backoff.constant(0)) as manager:
+            async for conn in manager:
+                seen.append(conn.number)
+                if conn.number < 3:
+                    manager.lost(ConnectionResetError(), conn)
+                else:
+                    await manager.close()
+        assert [1, 2, 3] == seen
+
+    runtime.run(main)

@@ -12,8 +12,9 @@ from hypothesis.strategies import sampled_from
 from net.plans import plan_of
 
 from resilient import Action, Classifier, ManagerClosed, NotConnected, PeerSilent, Recovery, Rule
+from resilient.core import backoff
 from resilient.core.link import Dial, Recover, State, Wait
-from resilient.net.connection.job import Job, Lease, began
+from resilient.net.connection.job import Job, began
 from resilient.net.connection.state import ConnectionState
 from resilient.testing import FakeClock
 
@@ -62,8 +63,10 @@ def test_a_dial_that_succeeds_makes_it_ready() -> None:
     held.state.made(job, "one")
     job.over = True
     assert held.state.opened(job, "one")
-    lease = Lease("one", 1)
-    assert (lease, lease, None, State.READY) == (held.state.current, held.state.ready, held.due(), held.state.state)
+    lease = held.state.current
+    assert lease is not None
+    assert ("one", 1) == (lease.conn, lease.generation)
+    assert (lease, None, State.READY) == (held.state.ready, held.due(), held.state.state)
     assert (lease, 1) == (held.state.lease(entered=False), held.told)
 
 
@@ -144,7 +147,7 @@ def test_no_operation_begins_at_the_end(end: Callable[[ConnectionState[Any]], No
         held.state.lease(entered=False)
     assert held.state.ready is None
     if end is ConnectionState.drain:
-        assert Lease("one", 1) == held.state.lease(entered=True)
+        assert held.state.current is held.state.lease(entered=True)
     for ask in (held.state.resume, held.state.reconnect):
         with pytest.raises(ManagerClosed):
             ask()
@@ -251,6 +254,102 @@ def test_a_connection_that_nobody_wants_is_to_be_closed() -> None:
     held = Held()
     held.state.discard("late")
     assert [("late",), ()] == [held.state.take_unwanted(), held.state.take_unwanted()]
+
+
+@pytest.mark.parametrize("users", [0, 1])
+def test_a_connection_that_is_renewed_is_closed_when_it_is_unused(users: int) -> None:
+    """Those who use it end there; it counts as no loss."""
+    held = Held()
+    held.up()
+    lease = held.state.current
+    assert lease is not None
+    lease.users = users
+    held.state.renew()
+    assert (None, True) == (held.state.ready, lease.retired)
+    assert ("one",)[: 1 - users] == held.state.take_unwanted()
+    held.state.release(lease)
+    held.state.release(lease)
+    assert ("one",)[:users] == held.state.take_unwanted()
+    assert (Dial, 0) == (type(held.due()), held.state.stats(operations=0, waiting=0).losses)
+
+
+def test_what_is_still_used_is_closed_at_the_end() -> None:
+    """Once."""
+    held = Held()
+    held.up()
+    lease = held.state.current
+    assert lease is not None
+    lease.users = 1
+    held.state.renew()
+    held.state.close()
+    held.state.release(lease)
+    assert [("one",), ()] == [held.state.take_unwanted(), held.state.take_unwanted()]
+
+
+@pytest.mark.parametrize("on_cancel", ["retire", "keep"])
+def test_a_connection_whose_call_was_cut_off(on_cancel: str) -> None:
+    """It is retired, unless its user says that it may be kept; of an old one it changes nothing."""
+    held = Held(on_cancel=on_cancel)
+    held.up()
+    lease = held.state.current
+    assert lease is not None
+    held.state.cut_off(lease)
+    held.state.cut_off(lease)
+    assert (on_cancel == "keep") == (held.state.ready is lease)
+
+
+def test_a_connection_grows_old() -> None:
+    """From when it came up."""
+    held = Held(max_age=60.0)
+    assert held.state.age_left(0.0) is None
+    held.up()
+    held.clock.advance(20)
+    assert (40.0, None) == (held.state.age_left(held.clock.now()), Held().state.age_left(0.0))
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_busy_connection_is_not_probed(busy: bool) -> None:
+    """Unless that is asked for; nor does it grow suspicious."""
+    held = Held(heartbeat=10.0, probe=str, probe_when_busy=busy)
+    held.up()
+    assert held.state.current is not None
+    held.state.current.users = 1
+    found = []
+    for _ in range(6):
+        held.clock.advance(5)
+        found.append(held.state.beat(held.clock.now()))
+    assert busy == any(isinstance(each, Job) for each in found)
+    assert busy == isinstance(found[-1], PeerSilent)
+
+
+def test_all_endpoints_are_asked_before_it_waits() -> None:
+    """The backoff grows by rounds; each dial counts."""
+    held = Held(endpoints=("a", "b", "c"), waits=backoff.exponential(10))
+    asked = []
+    for _ in range(2):
+        for _ in range(3):
+            job = held.dial()
+            asked.append(job.endpoint)
+            job.over = True
+            held.state.dial_failed(job, ConnectionRefusedError())
+        held.clock.advance(held.due().seconds)
+    assert (["a", "b", "c"] * 2, [10.0, 20.0]) == (asked, held.clock.sleeps)
+
+
+@pytest.mark.parametrize(("passes", "by_hand", "endpoint"), [(30, False, "b"), (61, False, "a"), (30, True, "a")])
+def test_a_preferred_endpoint_is_forgiven(passes: float, by_hand: bool, endpoint: str) -> None:
+    """After a while, or by hand."""
+    held = Held(endpoints=("a", "b"), stable_after=5.0)
+    job = held.dial()
+    job.over = True
+    held.state.dial_failed(job, ConnectionRefusedError())
+    held.up()
+    held.clock.advance(passes)
+    if by_hand:
+        held.state.reconnect()
+    else:
+        held.state.renew()
+    assert endpoint == held.dial().endpoint
 
 
 class Facts(RuleBasedStateMachine):

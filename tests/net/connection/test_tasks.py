@@ -499,7 +499,8 @@ def test_a_cancelled_caller_leaves_nothing_behind(loop: str, phase: str) -> None
                 assert cutoff.expired
                 stats = manager.stats()
                 assert (0, 0) == (stats.waiting, stats.operations)
-                assert 1 == await manager.call(lambda conn: conn.number)
+                # Whose call was cut off may still carry its answer: the next caller gets another one.
+                assert (2 if phase == "running" else 1) == await manager.call(lambda conn: conn.number)
 
     run(loop, main)
 

@@ -322,7 +322,7 @@ def test_an_interrupted_caller_leaves_nothing_behind() -> None:
                 manager.call(leave)
             with pytest.raises(KeyboardInterrupt), manager.use():
                 raise KeyboardInterrupt
-            assert (0, State.READY) == (manager.stats().operations, manager.state)
+            assert (0, 3) == (manager.stats().operations, manager.call(lambda conn: conn.number))
 
 
 @pytest.mark.parametrize("hurts", ["raises", "hangs", "reconnects", "calls", "closes"])

@@ -24,16 +24,21 @@ class Connection:
 
     def __init__(self, state: State = State.CONNECTING) -> None:
         self.state = state
+        self.up = Lease("conn", 1)
+        self.released: list[Lease[str]] = []
         self.last_error: Exception | None = None
 
     @property
     def ready(self) -> Lease[str] | None:
-        return Lease("conn", 1) if self.state is State.READY else None
+        return self.up if self.state is State.READY else None
+
+    def release(self, lease: Lease[str]) -> None:
+        self.released.append(lease)
 
     def lease(self, *, entered: bool) -> Lease[str] | None:
         if self.state is State.CLOSED:
             raise ManagerClosed("db", "its manager is CLOSED")
-        return Lease("conn", 1) if entered and self.state is State.DRAINING else self.ready
+        return self.up if entered and self.state is State.DRAINING else self.ready
 
 
 class Sleeper:
@@ -57,8 +62,8 @@ def test_an_operation_begins_where_a_connection_is_up() -> None:
     waiters = Waiters(connection)
     assert (None, 0) == (waiters.enter(), waiters.operations)
     connection.state = State.READY
-    assert (Lease("conn", 1), 1) == (waiters.enter(), waiters.operations)
-    waiters.leave()
+    assert (connection.up, 1) == (waiters.enter(), waiters.operations)
+    waiters.leave(connection.up)
     assert 0 == waiters.operations
 
 
@@ -118,6 +123,46 @@ def test_a_wait_ends_at_the_deadline() -> None:
     assert (0, 0) == (waiters.operations, waiters.waiting)
 
 
+def test_a_retired_connection_is_released_by_its_last_user() -> None:
+    """Not before, and once."""
+    connection = Connection(State.READY)
+    waiters = Waiters(connection)
+    for _ in range(2):
+        waiters.enter()
+    connection.up.retired = True
+    waiters.part(connection.up)
+    assert ([], 2) == (connection.released, waiters.operations)
+    waiters.leave(connection.up)
+    assert ([connection.up], 1) == (connection.released, waiters.operations)
+    waiters.leave(None)
+    assert ([connection.up], 0) == (connection.released, waiters.operations)
+
+
+def test_who_follows_gets_each_new_connection() -> None:
+    """Without using it; until there will be none."""
+    connection, sleeper = Connection(State.READY), Sleeper()
+    waiters = Waiters(connection)
+    assert connection.up is play(waiters.following(ThreadWaiter, 0), SYSTEM, plain)
+    next(steps := waiters.following(lambda: sleeper, 1))
+    connection.up = Lease("next", 2)
+    waiters.look_again()
+    with pytest.raises(StopIteration) as end:
+        steps.send(None)
+    assert (connection.up, 1, 0, 0) == (end.value.value, sleeper.woken, waiters.operations, waiters.waiting)
+    connection.state = State.CLOSED
+    with pytest.raises(ManagerClosed):
+        next(waiters.following(ThreadWaiter, 2))
+
+
+def test_a_wait_may_have_a_limit_of_its_own() -> None:
+    """The lesser one counts."""
+    waiters = Waiters(Connection())
+    with FakeClock() as clock:
+        assert 3.0 == next(waiters.granted(Sleeper, limit=3.0)).seconds
+        with pytest.raises(DeadlineExceeded):
+            Timeout(2).call(lambda: play(waiters.granted(ThreadWaiter, limit=0.0), clock, plain))
+
+
 def test_a_drain_ends_with_the_last_operation() -> None:
     """Whoever drains is woken by it."""
     connection, sleeper = Connection(State.READY), Sleeper()
@@ -126,9 +171,9 @@ def test_a_drain_ends_with_the_last_operation() -> None:
     waiters.enter()
     draining = waiters.drained(sleeper, 3.0, SYSTEM)
     assert Join(sleeper, 3.0, SYSTEM) == next(draining)
-    waiters.leave()
+    waiters.leave(connection.up)
     assert 0 == sleeper.woken
-    waiters.leave()
+    waiters.leave(connection.up)
     assert 1 == sleeper.woken
     with pytest.raises(StopIteration) as end:
         draining.send(None)
@@ -157,7 +202,7 @@ def test_operations_are_counted_exactly(facts: list[str]) -> None:
             assert (lease is not None) == (connection.state is State.READY)
             began += lease is not None
         elif fact == "leave" and began:
-            waiters.leave()
+            waiters.leave(connection.up)
             began -= 1
         elif fact != "leave":
             connection.state = {"up": State.READY, "down": State.BACKING_OFF, "drain": State.DRAINING}[fact]
