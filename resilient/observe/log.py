@@ -35,7 +35,8 @@ class Log:
     def find(self) -> logging.Logger | None:
         """The logger, with the handler that keeps an unconfigured program silent; None without ``logging``."""
         loaded = sys.modules.get("logging")
-        if loaded is None:
+        # Another thread may be importing it at this moment, and has not come to its end.
+        if loaded is None or getattr(loaded.__spec__, "_initializing", False):
             return None
         found: logging.Logger = loaded.getLogger("resilient")
         found.addHandler(loaded.NullHandler())

@@ -62,3 +62,18 @@ def test_ports_have_a_range(given: object) -> None:
     """16 bits."""
     with pytest.raises(ValueError, match="listen must have a port from 0 to 65535, got"):
         read_address("listen", given)
+
+
+@pytest.mark.parametrize("given", ["unix:" + "x" * 108, UnixAddress("/" + "é" * 54)])
+def test_paths_are_of_a_length(given: str) -> None:
+    """The system has room for so many bytes; elsewhere a dial would fail for ever."""
+    with pytest.raises(ValueError, match="listen must have a path of at most 10[37] bytes, got 10[89]"):
+        read_address("listen", given)
+    assert "x" * 103 == read_address("listen", "unix:" + "x" * 103)
+
+
+@pytest.mark.parametrize("given", ["unix:@a", "unix:\0a", UnixAddress("\0a"), UnixAddress("@a")])
+def test_abstract_sockets_are_refused(given: str) -> None:
+    """By name: they have no file that could be looked after."""
+    with pytest.raises(ValueError, match=r"listen must be the path of a file, not .* abstract Unix socket.*'\./@?a'"):
+        read_address("listen", given)

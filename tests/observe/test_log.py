@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -99,3 +100,11 @@ def test_a_configured_program_gets_its_lines() -> None:
         "INFO:resilient:send: attempt 1 failed with ConnectionError: call 1 fails, as the script says: RETRY",
         "INFO:resilient:send: waiting 0 s before attempt 2",
     ] == program(text).stderr.splitlines()[:2]
+
+
+def test_a_module_that_is_being_imported_is_not_used_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread: it has no loggers before its end."""
+    unfinished = ModuleType("logging")
+    unfinished.__spec__ = SimpleNamespace(_initializing=True)  # type: ignore[assignment]  # as importlib has it
+    monkeypatch.setitem(sys.modules, "logging", unfinished)
+    assert log.Log().find() is None

@@ -26,6 +26,7 @@ from resilient.drivers.loops.current import current_backend
 from resilient.drivers.wrapping.kind import Kind, checked_kind
 from resilient.net.connection.settings import CLOSE_TIMEOUT
 from resilient.net.connection.tasks import ConnectionManager
+from resilient.net.framed.dialing import connected
 from resilient.net.framed.protocol import FramedProtocol
 from resilient.net.framed.receive_queue import ReceiveQueue
 from resilient.net.framed.send_queue import SendQueue
@@ -229,10 +230,15 @@ class FramedChannel:
         loop = asyncio.get_running_loop()
         connection = FramedProtocol(self, self.send_queue, self._plan.max_frame, beats=self._beats)
         try:
-            if isinstance(address, UnixAddress):
-                await loop.create_unix_connection(lambda: connection, address)
-            else:
-                await loop.create_connection(lambda: connection, *address)
+            sock = await connected(address)
+            try:
+                if isinstance(address, UnixAddress):
+                    await loop.create_unix_connection(lambda: connection, sock=sock)
+                else:
+                    await loop.create_connection(lambda: connection, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
         except BaseException:
             connection.abort()
             raise

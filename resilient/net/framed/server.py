@@ -18,6 +18,7 @@ from resilient.core.duration import Duration, seconds, whole
 from resilient.core.frames import MAX_FRAME, checked_limit, encode
 from resilient.drivers.deadline import DEADLINE
 from resilient.drivers.wrapping.kind import Kind, checked_kind
+from resilient.net.connection.settings import checked_bool
 from resilient.net.framed.server_connection import Peer, Service
 from resilient.net.framed.settings import panics_only, refuse_trio
 from resilient.net.framed.sockets import BACKLOG, listen_tcp, listen_unix
@@ -43,6 +44,8 @@ class ServerStats:
         cut_off: those that announced too large a frame, or did not read what was sent to them.
         received: frames that came.
         sent: frames that were handed over.
+        unhandled: frames that came and were given up, whole or half-way: by ``close()`` when its time was over, or with
+            a lost connection under ``cancel_on_disconnect``.
     """
 
     connections: int
@@ -51,6 +54,7 @@ class ServerStats:
     cut_off: int
     received: int
     sent: int
+    unhandled: int
 
 
 class FramedServer:
@@ -68,6 +72,8 @@ class FramedServer:
         max_connections: most open connections, >= 1; further ones are closed at once.
         max_pending: most bytes that a connection may leave unread, >= 1, before it is cut off.
         heartbeat: whether empty frames are heartbeats, answered by the same, which no handler sees.
+        cancel_on_disconnect: whether a handler is cancelled when its connection is reset, and what waits given up;
+            otherwise, and whenever the other side just ends its sending, all that came whole is worked off.
         on_connect: called with each new Peer; a plain function.
         on_disconnect: called with each Peer that is gone; a plain function.
         name: for events; the address by default.
@@ -87,6 +93,7 @@ class FramedServer:
         max_connections: int = MAX_CONNECTIONS,
         max_pending: int = MAX_PENDING,
         heartbeat: bool = False,
+        cancel_on_disconnect: bool = False,
         on_connect: Callable[[Peer], object] | None = None,
         on_disconnect: Callable[[Peer], object] | None = None,
         name: str = "",
@@ -94,8 +101,7 @@ class FramedServer:
     ) -> None:
         self._address = read_address("address", address)
         self._name = name or self._address.url
-        if not isinstance(heartbeat, bool):
-            raise TypeError(f"heartbeat must be True or False, got {heartbeat!r}")
+        checked_bool("heartbeat", heartbeat)
         self._hears = panics_only(checked_listeners(listeners))
         limit = checked_limit(max_frame)
         self._service = Service(
@@ -108,6 +114,7 @@ class FramedServer:
             max_connections=whole("max_connections", max_connections, least=1),
             max_pending=whole("max_pending", max_pending, least=1),
             heartbeat=heartbeat,
+            cancel_on_disconnect=checked_bool("cancel_on_disconnect", cancel_on_disconnect),
         )
         self._admitting: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
@@ -142,7 +149,8 @@ class FramedServer:
     def stats(self) -> ServerStats:
         """The numbers of connections and frames, as of now."""
         now = self._service
-        return ServerStats(len(now.peers), now.accepted, now.turned_away, now.cut_off, now.received, now.sent)
+        frames = now.received, now.sent, now.unhandled
+        return ServerStats(len(now.peers), now.accepted, now.turned_away, now.cut_off, *frames)
 
     def broadcast(self, frame: bytes | bytearray | memoryview) -> int:
         """Sends a frame to all connections, in the server's event loop; to how many it was handed over.
@@ -188,13 +196,17 @@ class FramedServer:
         listener.close()
         if self._admitting:
             await asyncio.wait(self._admitting)
-        ending = [asyncio.ensure_future(peer.finish()) for peer in self._service.made]
+        # A handler that closes its server does not wait for its own end.
+        others = [peer for peer in self._service.made if peer.task is None or peer.task is not asyncio.current_task()]
+        ending = [asyncio.ensure_future(peer.finish()) for peer in others]
         try:
             if ending:
                 await asyncio.wait(ending, timeout=limit)
         finally:
-            for peer in self._service.made:
+            for peer in list(self._service.made):
                 peer.abort()
+                if peer in others:
+                    peer.give_up()
         if ending:
             await asyncio.wait(ending)
 

@@ -10,10 +10,15 @@ from inspect import isawaitable
 from typing import Any, cast
 
 from resilient.core.frames import BEAT, FrameReader, encode
-from resilient.net.framed.settings import BATCH, MOST_BYTES, MOST_FRAMES
+from resilient.net.framed.settings import BATCH
 from resilient.net.framed.sockets import read_buffer, tuned
 
 __all__ = ["Peer", "Service"]
+
+# Bounds of what waits for a handler; beyond them reading pauses. They are wide, as heartbeats stand behind what is not
+# read: a server that works off what it was sent must not seem dead.
+MOST_WAITING = 100_000  # frames
+MOST_WAITING_BYTES = 16 * 2**20
 
 
 @dataclass(slots=True, eq=False)
@@ -26,11 +31,11 @@ class Service:
         greet: called with each new connection.
         part: called with each that is gone.
         refuse: called with each answer that is no frame.
-        max_frame, max_connections, max_pending, heartbeat: as of the server.
+        max_frame, max_connections, max_pending, heartbeat, cancel_on_disconnect: as of the server.
         open: whether it takes connections.
         made: all connections, those that are turned away included.
         peers: those that were accepted and are open, by their numbers.
-        accepted, turned_away, cut_off, received, sent: as of the statistics.
+        accepted, turned_away, cut_off, received, sent, unhandled: as of the statistics.
     """
 
     answer: Callable[..., Any]
@@ -42,6 +47,7 @@ class Service:
     max_connections: int
     max_pending: int
     heartbeat: bool
+    cancel_on_disconnect: bool
     open: bool = False
     made: set[Peer] = field(default_factory=set)
     peers: dict[int, Peer] = field(default_factory=dict)
@@ -50,6 +56,7 @@ class Service:
     cut_off: int = 0
     received: int = 0
     sent: int = 0
+    unhandled: int = 0
 
     def came(self, peer: Peer) -> bool:
         """A connection is there; whether there is room for it."""
@@ -63,8 +70,7 @@ class Service:
         return True
 
     def left(self, peer: Peer) -> None:
-        """A connection is gone."""
-        self.made.discard(peer)
+        """A connection is gone; what came by it may yet be worked off."""
         if self.peers.pop(peer.number, None) is not None:
             self.part(peer)
 
@@ -91,6 +97,7 @@ class Peer(asyncio.BufferedProtocol):
         self._open = self._full = False
         self._parting = False  # to be ended when all is answered
         self._task: asyncio.Task[None] | None = None
+        self._given_up = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self, frame: bytes | bytearray | memoryview) -> bool:
@@ -157,14 +164,13 @@ class Peer(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._open = False
+        self._open = self._full = False
         self._transport = None
-        self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-        if not self._over.done():
-            self._over.set_result(None)
         self._service.left(self)
+        if self._service.cancel_on_disconnect:
+            self.give_up()
+        # What has come whole is worked off, though nobody waits for its answers.
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -225,8 +231,14 @@ class Peer(asyncio.BufferedProtocol):
                 self._unhandled -= len(frame)
                 self._steer()
                 begun = service.answer(frame, self) if service.to_peer else service.answer(frame)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # the handler's own: what came after is handled all the same
+                asyncio.get_running_loop().call_soon(self._go_on)
+            raise
         finally:
             self._task = None
+            self._note_end()
         self._part()
 
     def _answer_with(self, result: Any) -> None:
@@ -244,6 +256,13 @@ class Peer(asyncio.BufferedProtocol):
             self._answer(frames)
             self._part()
         self._steer()
+        self._note_end()
+
+    def _note_end(self) -> None:
+        """The connection is over when it is lost, and all that came by it worked off."""
+        if self._transport is None and self._task is None and not self._waiting and not self._over.done():
+            self._over.set_result(None)
+            self._service.made.discard(self)
 
     def _part(self) -> None:
         if self._parting and self._task is None and not self._waiting:
@@ -261,9 +280,9 @@ class Peer(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or not self._open:
             return
-        if self._full or self._parting or len(self._waiting) >= MOST_FRAMES or self._unhandled >= MOST_BYTES:
+        if self._full or self._parting or len(self._waiting) >= MOST_WAITING or self._unhandled >= MOST_WAITING_BYTES:
             transport.pause_reading()
-        elif len(self._waiting) <= MOST_FRAMES // 2 and self._unhandled <= MOST_BYTES // 2:
+        elif len(self._waiting) <= MOST_WAITING // 2 and self._unhandled <= MOST_WAITING_BYTES // 2:
             transport.resume_reading()
 
     async def finish(self) -> None:
@@ -272,6 +291,21 @@ class Peer(asyncio.BufferedProtocol):
         self._steer()
         self._part()
         await asyncio.wait([self._over])
+
+    def give_up(self) -> None:
+        """Handles nothing more of what has come."""
+        if self._given_up:
+            return
+        self._given_up = True
+        self._service.unhandled += len(self._waiting) + (self._task is not None)
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that runs an async handler for this connection, if one does."""
+        return self._task
 
     def __repr__(self) -> str:
         return f"<Peer {self.number} at {self.address!r}>"

@@ -10,7 +10,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any
 
-from resilient.core.duration import Duration
+from resilient.core.duration import Duration, optional_seconds
+from resilient.drivers.clock import CLOCK
 from resilient.drivers.wrapping.kind import Kind
 from resilient.errors import ManagerClosed
 from resilient.net.framed.base import BaseFramedClient
@@ -112,8 +113,15 @@ class FramedClient(BaseFramedClient):
         Returns:
             whether everything was handed over. What of it arrived say the ``stats``.
         """
+        limit, clock = optional_seconds("timeout", timeout), CLOCK.get()
+        began = clock.now()
         try:
-            return await self._channel.drain(timeout)
+            drained = await self._channel.drain(limit)
+            reader = self._reader
+            if reader is not None and reader is not asyncio.current_task():  # what has come is given to on_frame
+                left = None if limit is None else max(0.0, began + limit - clock.now())
+                await asyncio.wait([reader], timeout=left)
+            return drained
         finally:
             self._stop_reader()
 

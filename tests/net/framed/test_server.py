@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,11 @@ class Client:
             return True
         finally:
             await self.hangs_up()
+
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     def close(self) -> None:
         self.writer.close()
@@ -220,8 +226,11 @@ def test_broadcast_reaches_all(place: str) -> None:
 
 
 @pytest.mark.parametrize("handler", [at_once, in_a_moment])
-def test_a_client_that_asks_and_never_reads_has_to_wait(handler: Any, place: str) -> None:
+def test_a_client_that_asks_and_never_reads_has_to_wait(
+    handler: Any, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then nothing more is read from it: memory stays bounded, and all is answered in the end."""
+    monkeypatch.setattr("resilient.net.framed.server_connection.MOST_WAITING", 1000)
 
     async def main() -> None:
         async with FramedServer(place, handler) as server:
@@ -258,6 +267,121 @@ def test_large_answers_wait_for_their_reader(handler: Any, loop: str, place: str
             assert (0, 900) == (server.stats().cut_off, server.stats().sent)
 
     run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("handler", [at_once, in_a_moment])
+def test_what_came_before_a_reset_is_worked_off(handler: Any, loop: str) -> None:
+    """The frames were taken: that nobody waits for their answers does not undo it."""
+    handled = list[bytes]()
+
+    async def main() -> None:
+        def noting(frame: bytes) -> Any:
+            handled.append(frame)
+            return handler(frame)
+
+        async with FramedServer("tcp://127.0.0.1:0", noting) as server:
+            client = await Client.to(server)
+            client.send(*[bytes([number]) for number in range(200)])
+            await until(lambda: server.stats().received == 200)
+            client.reset()
+            await until(lambda: len(handled) == 200)
+            await until(lambda: not server._service.made)
+            assert (0, 0) == (server.stats().connections, server.stats().unhandled)
+        assert [bytes([number]) for number in range(200)] == handled
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_handlers_are_cancelled_with_their_connection_on_demand(loop: str) -> None:
+    """When it is reset, not when the other side ends it in order; what was given up is counted."""
+    handled = list[bytes]()
+
+    async def main() -> None:
+        async def handler(frame: bytes) -> None:
+            handled.append(frame)
+            await asyncio.Event().wait()
+
+        async with FramedServer("tcp://127.0.0.1:0", handler, cancel_on_disconnect=True) as server:
+            client = await Client.to(server)
+            client.send(b"1", b"2", b"3")
+            await until(lambda: server.stats().received == 3)
+            client.reset()
+            await until(lambda: not server._service.made)
+            assert 3 == server.stats().unhandled
+        assert 3 == server.stats().unhandled
+        assert [b"1"] == handled
+
+    run(loop, main)
+
+
+def test_what_an_end_gives_up_is_counted(place: str) -> None:
+    """A close whose time is over tells how many frames it threw away."""
+    handled = list[bytes]()
+
+    async def main() -> None:
+        async def handler(frame: bytes) -> None:
+            handled.append(frame)
+            await asyncio.sleep(0 if len(handled) < 3 else 100)
+
+        server = FramedServer(place, handler)
+        await server.start()
+        client = await Client.to(server)
+        client.send(*[b"x"] * 10)
+        await until(lambda: len(handled) == 3)
+        await server.close(0.05)
+        assert (3, 8) == (len(handled), server.stats().unhandled)
+        client.close()
+
+    asyncio.run(main())
+
+
+def test_a_handler_may_end_its_server(place: str) -> None:
+    """It does not wait for itself; the others are waited for."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def handler(frame: bytes) -> bytes:
+            if frame == b"stop":
+                await server.close(10)
+                ended.set()
+            else:
+                await asyncio.sleep(0.02)
+            return frame
+
+        server = FramedServer(place, handler)
+        await server.start()
+        other, stopper = await Client.to(server), await Client.to(server)
+        other.send(b"other")
+        stopper.send(b"stop")
+        await asyncio.wait_for(ended.wait(), 5)
+        assert b"other" == await other.receive()
+        assert await stopper.is_cut_off()
+        assert await other.is_cut_off()
+        assert 0 == server.stats().unhandled
+
+    asyncio.run(main())
+
+
+def test_a_handler_that_is_cancelled_from_below_harms_nothing(place: str) -> None:
+    """What it awaited was cancelled, not the handler: the next frame is handled."""
+
+    async def main() -> None:
+        async def handler(frame: bytes) -> bytes:
+            await asyncio.sleep(0)
+            if frame == b"bad":
+                raise asyncio.CancelledError
+            return frame
+
+        async with FramedServer(place, handler) as server:
+            client = await Client.to(server)
+            client.send(b"bad", b"good", b"bad", b"good")
+            assert [b"good"] * 2 == [await client.receive() for _ in range(2)]
+            client.close()
+
+    asyncio.run(main())
 
 
 def test_a_client_that_never_reads_is_cut_off(place: str) -> None:
