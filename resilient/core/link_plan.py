@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
-from resilient.core.action import Verdict
+from resilient.core.action import Action, Verdict
 from resilient.core.backoff import Backoff, exponential
 from resilient.core.classify import Classifier, classifier_of
 from resilient.core.duration import Duration, seconds, whole
@@ -54,6 +55,18 @@ class LinkPlan:
             cut_off: it was the link's own limit of time; then it is dialled again, unless a rule speaks of it.
         """
         return verdict_on(self.on, error, cut_off=cut_off)
+
+    def ends_without_network(self) -> bool:
+        """Whether a reset connection is dialled again, but a network that is out of reach ends the link.
+
+        That is no ``ConnectionError``, as one may think, but an ``OSError``.
+        """
+        reset = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        unreachable = OSError(errno.ENETUNREACH, "Network is unreachable")
+        try:
+            return self.judge(unreachable).action is Action.FAIL is not self.judge(reset).action
+        except Exception:  # a predicate that knows its own errors only
+            return False
 
 
 def link_plan(

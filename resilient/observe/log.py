@@ -14,7 +14,7 @@ from resilient.core.events import CallRejected, Entered, Event, GaveUp, LinkChan
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["DEBUG", "ERROR", "INFO", "LOG", "WARNING", "level_of", "report", "write"]
+__all__ = ["DEBUG", "ERROR", "INFO", "LOG", "WARNING", "caution", "level_of", "report", "write"]
 
 # The numbers of the logging module, which may not be loaded.
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -62,6 +62,13 @@ def report(listener: object, error: Exception) -> None:
     found = LOG.logger or LOG.find()
     if found is not None:
         found.error("the listener %r raised", listener, exc_info=error)
+
+
+def caution(text: str) -> None:
+    """Says that something was set up that will disappoint."""
+    found = LOG.logger or LOG.find()
+    if found is not None:
+        found.warning("%s", text)
 
 
 def level_of(event: Event) -> int:

@@ -69,3 +69,16 @@ def test_bad_settings_are_refused(settings: dict[str, Any], kind: type[Exception
 def test_errors_are_judged_as_in_a_call(on: object, error: Exception, cut_off: bool, verdict: Verdict) -> None:
     """The rule that matches; else its own limit of time and rejections are worth another dial."""
     assert verdict == link_plan(on, backoff=backoff.constant(1)).judge(error, cut_off=cut_off)
+
+
+def clumsy(error: BaseException) -> bool:
+    """A predicate that knows its own errors only."""
+    return bool(error.code)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("on", "ends"), [(ConnectionError, True), (OSError, False), (ValueError, False), (clumsy, False)]
+)
+def test_a_network_out_of_reach_is_no_connection_error(on: Any, ends: bool) -> None:
+    """Who dials a reset connection again means that one, too."""
+    assert link_plan(on).ends_without_network() is ends

@@ -108,3 +108,17 @@ def test_a_module_that_is_being_imported_is_not_used_yet(monkeypatch: pytest.Mon
     unfinished.__spec__ = SimpleNamespace(_initializing=True)  # type: ignore[assignment]  # as importlib has it
     monkeypatch.setitem(sys.modules, "logging", unfinished)
     assert log.Log().find() is None
+
+
+def test_a_setting_that_will_disappoint_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Where logging is in use at all."""
+    log.caution("so it is")
+    assert [("resilient", logging.WARNING, "so it is")] == caplog.record_tuples
+
+
+def test_a_caution_without_logging_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is imported for its sake."""
+    monkeypatch.setattr(log.LOG, "logger", None)
+    monkeypatch.delitem(sys.modules, "logging")
+    log.caution("unheard")
+    assert "logging" not in sys.modules

@@ -30,6 +30,7 @@ from resilient.net.connection.settings import (
 from resilient.net.connection.state import ConnectionState
 from resilient.net.connection.waiters import Waiters
 from resilient.observe.listeners import Listener, checked_listeners
+from resilient.observe.log import caution
 from resilient.policies.recovery import Recovery
 
 __all__ = ["BaseConnectionManager"]
@@ -130,6 +131,11 @@ class BaseConnectionManager(Generic[C]):
             checked_name(name),
             hears,
         )
+        if plan.link.ends_without_network():
+            caution(
+                f"{plan.name}: its 'on' ends the connection for good when the network is out of reach, which is an"
+                " OSError but no ConnectionError: on=presets.sockets does not"
+            )
         self._state: ConnectionState[C] = ConnectionState(plan)
         self._waiters = Waiters(self._state)
         self._state.watch(self._driven(self._state))

@@ -657,3 +657,13 @@ def test_each_new_connection_can_be_followed(runtime: Runtime) -> None:
         assert [1, 2, 3] == seen
 
     runtime.run(main)
+
+
+@every_runtime
+@pytest.mark.parametrize(("on", "warned"), [(ConnectionError, True), (OSError, False)])
+def test_an_on_that_ends_with_the_network_is_warned_of(
+    on: type[Exception], warned: bool, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that survives a restart of its server dies in a tunnel otherwise."""
+    runtime.manager(lambda: None, on=on, name="db")
+    assert warned is ("db: its 'on' ends the connection for good when the network is out of reach" in caplog.text)
