@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from resilient.core.backoff import Backoff, Rng
 from resilient.core.duration import Duration, seconds
 from resilient.core.failures import ATTEMPTS, BACKOFF, Failures, checked_attempts, checked_backoff
-from resilient.core.setting_errors import SettingTypeError
+from resilient.core.setting_errors import SettingTypeError, SettingValueError
 
 __all__ = ["Next", "PollPlan", "Polling"]
 
@@ -29,6 +29,7 @@ class PollPlan:
         backoff: the waits after failures.
         attempts: failures in a row after which it gives up, >= 1; None: never.
         keep_trying: whether it then goes on, at the backoff's cap; else it stops.
+        jitter: how much earlier or later than after its interval a fetch may come, as a fraction of it, >= 0 and <= 1.
 
     Raises:
         TypeError: an argument is of another type.
@@ -39,6 +40,7 @@ class PollPlan:
     backoff: Backoff = BACKOFF
     attempts: int | None = ATTEMPTS
     keep_trying: bool = True
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interval", seconds("interval", self.interval, above=True))
@@ -46,6 +48,10 @@ class PollPlan:
         checked_attempts(self.attempts)
         if not isinstance(self.keep_trying, bool):
             raise SettingTypeError("keep_trying", f"must be True or False, got {self.keep_trying!r}")
+        if isinstance(self.jitter, bool) or not isinstance(self.jitter, (int, float)):
+            raise SettingTypeError("jitter", f"must be a number, got {self.jitter!r}")
+        if not 0 <= self.jitter <= 1:
+            raise SettingValueError("jitter", f"must be >= 0 and <= 1, got {self.jitter!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,11 @@ class Next:
 class Polling:
     """The schedule of one poller, told of every answer and failure."""
 
-    __slots__ = ("_failures", "_interval", "_keep_trying")
+    __slots__ = ("_failures", "_interval", "_jitter", "_keep_trying")
 
     def __init__(self, plan: PollPlan) -> None:
         self._interval = seconds("interval", plan.interval)
+        self._jitter = plan.jitter
         self._keep_trying = plan.keep_trying
         self._failures = Failures(plan.backoff, plan.attempts)
 
@@ -76,10 +83,12 @@ class Polling:
         """Failures in a row."""
         return self._failures.count
 
-    def answered(self) -> float:
+    def answered(self, rng: Rng) -> float:
         """There was an answer: the wait until the next fetch, seconds."""
         self._failures.succeeded()
-        return self._interval
+        if not self._jitter:
+            return self._interval
+        return self._interval * (1 + self._jitter * (2 * rng.random() - 1))
 
     def failed(self, rng: Rng) -> Next:
         """There was no answer to a fetch."""

@@ -142,16 +142,24 @@ class Connection:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             await until(self._bell, lambda now: math.inf if any(effect.undialled for effect in self._all()) else 0)
-            try:
-                self._sockets["up"] = await self._call_upstream()
-            except Exception as error:  # of the system, of the resolver, or of the user's own function
-                self.unreachable = error.with_traceback(None)
-                self.end(("down",))
-                return
+            while "up" not in self._sockets:
+                try:
+                    self._sockets["up"] = await self._call_upstream()
+                except Exception as error:  # of the system, of the resolver, or of the user's own function
+                    if not self._mute():
+                        self.unreachable = error.with_traceback(None)
+                        self.end(("down",))
+                        return
+                    # Nobody is needed who answers; when the fault is taken away, somebody is.
+                    await until(self._bell, lambda now: math.inf if self._mute() else 0)
             self._ring()
             for each in DIRECTIONS:
                 group.create_task(self._pipes[each].fill(self._sockets[FROM[each]]))
                 group.create_task(self._pipes[each].drain(self._sockets[each]))
+
+    def _mute(self) -> bool:
+        """Whether the client gets no answer anyway."""
+        return any(effect.drops or effect.holds for effect in self._all())
 
     async def _watch(self) -> None:
         while True:

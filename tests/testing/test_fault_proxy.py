@@ -625,6 +625,23 @@ def test_an_upstream_can_come_later_and_change(echo: Upstreams) -> None:
     assert (b"13", b"2") == (bytes(first.got[0]), bytes(second.got[0]))
 
 
+@pytest.mark.parametrize("fault", [Timeout(), Stall()])
+def test_a_silence_needs_no_upstream(fault: Fault, echo: Upstreams) -> None:
+    """The client is not told that there is nobody; when the fault is taken away, somebody is called."""
+    with FaultProxy() as proxy:
+        silence = proxy.add(fault)
+        with connect(proxy) as client, pytest.raises(TimeoutError):
+            client.settimeout(0.05)
+            client.sendall(b"anybody?")
+            client.recv(1)
+        with connect(proxy) as late:
+            proxy.upstream = echo().address
+            proxy.remove(silence)
+            late.sendall(b"1")
+            assert b"1" == late.recv(1)
+        assert 0 == proxy.stats().unreachable
+
+
 def test_an_upstream_may_be_asked_for(echo: Upstreams, caplog: pytest.LogCaptureFixture) -> None:
     """Once for each connection; what the function raises is an upstream out of reach."""
     upstream, asked = echo(), []

@@ -21,7 +21,7 @@ from resilient.drivers.wrapping.kind import Kind, checked_kind
 from resilient.net.connection.settings import checked_bool
 from resilient.net.framed.server_connection import Peer, Service
 from resilient.net.framed.settings import panics_only, refuse_trio
-from resilient.net.framed.sockets import BACKLOG, listen_tcp, listen_unix
+from resilient.net.framed.sockets import BACKLOG, listen_everywhere, listen_unix
 from resilient.observe.listeners import Listener, checked_listeners
 from resilient.policies.catch import Catch
 
@@ -117,7 +117,8 @@ class FramedServer:
             cancel_on_disconnect=checked_bool("cancel_on_disconnect", cancel_on_disconnect),
         )
         self._admitting: set[asyncio.Task[None]] = set()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
         self._inode = -1
 
     def _guarded(self, what: str, hook: Any, *kinds: Kind) -> Any:
@@ -170,12 +171,16 @@ class FramedServer:
             RuntimeError: it runs already; or not on asyncio.
         """
         refuse_trio("FramedServer", "run it by asyncio, in a thread or process of its own")
-        if self._listener is not None:
+        if self._listeners:
             raise RuntimeError(f"the server at {self.url} runs already")
         loop = asyncio.get_running_loop()
-        self._listener = await self._listen(loop)
+        self._listeners = await self._listen(loop)
         self._service.open = True
-        loop.add_reader(self._listener, self._accept)
+        for listener in self._listeners:
+            try:
+                loop.add_reader(listener, self._accept, listener)
+            except NotImplementedError:  # Windows' own event loop
+                self._accepting.append(loop.create_task(self._accept_by_turns(listener), name="framed server: listen"))
 
     async def close(self, timeout: Duration = CLOSE_TIMEOUT) -> None:
         """Stops listening, lets handlers end and answers leave, and closes every connection; again does nothing.
@@ -184,16 +189,25 @@ class FramedServer:
             timeout: after which connections are cut off, seconds, >= 0, by the real clock.
         """
         limit = seconds("timeout", timeout)
-        listener, self._listener = self._listener, None
-        if listener is None:
+        listeners, self._listeners = self._listeners, []
+        if not listeners:
             return
         self._service.open = False
-        asyncio.get_running_loop().remove_reader(listener)
+        loop = asyncio.get_running_loop()
+        accepting, self._accepting = self._accepting, []
+        for task in accepting:
+            task.cancel()
+        if accepting:
+            await asyncio.wait(accepting)
+        else:
+            for listener in listeners:
+                loop.remove_reader(listener)
         if isinstance(self._address, UnixAddress):
             with suppress(OSError):
                 if os.stat(self._address).st_ino == self._inode:
                     os.unlink(self._address)
-        listener.close()
+        for listener in listeners:
+            listener.close()
         if self._admitting:
             await asyncio.wait(self._admitting)
         # A handler that closes its server does not wait for its own end.
@@ -224,11 +238,11 @@ class FramedServer:
 
     # Not by asyncio's own server: one that is closed while it accepts leaks the connection (3.11), and it would unlink
     # a live Unix socket that has taken the place of ours.
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         """Connections wait at the door."""
-        loop, listener = asyncio.get_running_loop(), self._listener
+        loop = asyncio.get_running_loop()
         for _ in range(BACKLOG):
-            if listener is None:
+            if listener not in self._listeners:
                 return
             try:
                 accepted, _address = listener.accept()
@@ -238,14 +252,29 @@ class FramedServer:
                 loop.remove_reader(listener)
                 loop.call_later(BREATHER, self._accept_again, listener)
                 return
-            accepted.setblocking(False)
-            task = loop.create_task(self._admit(accepted), name="framed server: accept")
-            self._admitting.add(task)
-            task.add_done_callback(self._admitting.discard)
+            self._take(accepted)
 
     def _accept_again(self, listener: socket.socket) -> None:
-        if listener is self._listener:
-            asyncio.get_running_loop().add_reader(listener, self._accept)
+        if listener in self._listeners:
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+
+    async def _accept_by_turns(self, listener: socket.socket) -> None:
+        """Connections wait at the door of an event loop that cannot watch a socket."""
+        while True:
+            try:
+                accepted, _address = await asyncio.get_running_loop().sock_accept(listener)
+            except ConnectionError:
+                continue
+            except OSError:
+                await asyncio.sleep(BREATHER)
+            else:
+                self._take(accepted)
+
+    def _take(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._admit(accepted), name="framed server: accept")
+        self._admitting.add(task)
+        task.add_done_callback(self._admitting.discard)
 
     async def _admit(self, accepted: socket.socket) -> None:
         DEADLINE.set(None)  # that of whoever started the server is not the one of its handlers
@@ -257,17 +286,19 @@ class FramedServer:
             self._service.made.discard(peer)
             accepted.close()
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> list[socket.socket]:
+        """The sockets that listen: of a name, at each of its addresses."""
         if isinstance(self._address, UnixAddress):
             listener = listen_unix(self._address)
             self._inode = os.stat(self._address).st_ino
-            return listener
+            return [listener]
         host, port = self._address
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, _, _, _, where = found[0]
-        listener = listen_tcp(family, where)
-        self._address = TcpAddress(*listener.getsockname()[:2])
-        return listener
+        listeners = listen_everywhere([(family, where) for family, _, _, _, where in found])
+        bound = listeners[0].getsockname()
+        # Of several addresses the name is what leads to all of them.
+        self._address = TcpAddress(host if len(listeners) > 1 else bound[0], bound[1])
+        return listeners
 
     def __repr__(self) -> str:
         return f"<FramedServer at {self.url}, {len(self._service.peers)} connections>"

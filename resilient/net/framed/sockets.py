@@ -10,15 +10,17 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import local
+from typing import Any
 
 from resilient.net.framed.settings import BATCH
 
-__all__ = ["BACKLOG", "listen_tcp", "listen_unix", "pipe_is_empty", "read_buffer", "tuned"]
+__all__ = ["BACKLOG", "listen_everywhere", "listen_tcp", "listen_unix", "pipe_is_empty", "read_buffer", "tuned"]
 
 BACKLOG = 128  # connections that wait to be accepted: Linux's somaxconn until 5.4
+FREE_PORTS = 10  # most ports that are tried where one must be free at several addresses
 READ = 256 * 1024  # bytes read at once: as many as asyncio reads
 
 
@@ -76,8 +78,8 @@ def pipe_is_empty(transport: asyncio.Transport) -> bool:
     return left[0] == 0
 
 
-def listen_tcp(family: int, where: tuple[object, ...]) -> socket.socket:
-    """A listening TCP socket.
+def listen_tcp(family: int, where: tuple[object, ...], *, alone: bool = False) -> socket.socket:
+    """A listening TCP socket; one of IPv6 takes IPv4 as well where the system does so, unless it is to stand alone.
 
     Raises:
         OSError: somebody listens there, or it is no place to listen.
@@ -86,6 +88,8 @@ def listen_tcp(family: int, where: tuple[object, ...]) -> socket.socket:
     try:
         if os.name == "posix":  # elsewhere it would let others steal the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if alone and family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setblocking(False)
         listener.bind(where)
         listener.listen(BACKLOG)
@@ -93,6 +97,48 @@ def listen_tcp(family: int, where: tuple[object, ...]) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def listen_everywhere(found: Iterable[tuple[int, tuple[Any, ...]]]) -> list[socket.socket]:
+    """Listening TCP sockets at all of these addresses, with one port; those that this machine does not have are left.
+
+    Args:
+        found: families and addresses, at least one; with the same port. 0 becomes one that is free at all of them.
+
+    Raises:
+        OSError: somebody listens at one of them, or none is a place to listen.
+    """
+    found = list(dict.fromkeys(found))
+    for _ in range(FREE_PORTS - 1):
+        try:
+            return _listen_at_all(found)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or found[0][1][1]:
+                raise  # else the port that was free at the first address is taken at another
+    return _listen_at_all(found)
+
+
+def _listen_at_all(found: list[tuple[int, tuple[Any, ...]]]) -> list[socket.socket]:
+    made: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, (host, port, *rest) in found:
+            where = host, port or (made[0].getsockname()[1] if made else 0), *rest
+            try:
+                made.append(listen_tcp(family, where, alone=len(found) > 1))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                absent = error.with_traceback(None)
+        if absent is not None and not made:
+            raise absent
+    except BaseException:
+        for each in made:
+            each.close()
+        raise
+    finally:
+        absent = None  # a frame that holds the error it raised is a cycle
+    return made
 
 
 def listen_unix(path: str) -> socket.socket:

@@ -75,6 +75,14 @@ class BasePoller(Generic[T]):
         """Fetches that failed since the last answer."""
         return self._polling.failures
 
+    def poll_now(self) -> None:
+        """Fetches at once, without waiting any longer; from any thread. What is being fetched is fetched again."""
+        raise NotImplementedError
+
+    def _arrived(self) -> None:
+        """There is a value: whoever waits for it is woken."""
+        raise NotImplementedError
+
     @contextmanager
     def _running(self) -> Iterator[Clock]:
         if self._runs:
@@ -102,7 +110,7 @@ class BasePoller(Generic[T]):
     def _answered(self) -> float:
         """There is an answer: seconds until the next fetch."""
         failures = self._polling.failures
-        wait = self._polling.answered()
+        wait = self._polling.answered(self._clock)
         if failures:
             self._tell(Succeeded(self.name, self._elapsed(), failures + 1))
         return wait
@@ -113,6 +121,7 @@ class BasePoller(Generic[T]):
             self.rejected += 1
         else:
             self._good = value, self._clock.now()
+            self._arrived()
 
     def _failed(self, error: Exception) -> float | None:
         """There is no answer: seconds until the next fetch, None if that was the last."""

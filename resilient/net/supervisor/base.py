@@ -6,8 +6,9 @@ Whoever runs a loop tells its record when it begins and how it ends, and does wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -17,9 +18,10 @@ from resilient.core.events import Event, GaveUp, Panic, TimedOut, Waiting
 from resilient.core.naming import is_named
 from resilient.core.notes import note
 from resilient.core.restarts import Ended, Escalate, Intensity, Restart, RestartPlan, Restarts, Step
-from resilient.core.setting_errors import checked_name
+from resilient.core.setting_errors import SettingTypeError, checked_name
 from resilient.drivers.clock import CLOCK
 from resilient.errors import PolicyTimeout, ResilientError
+from resilient.net.supervisor.signals import ending_by_signals
 from resilient.observe.listeners import Listener, checked_listeners, hearers, tell
 from resilient.observe.log import ERROR, INFO, WARNING
 from resilient.policies.catch import NATIVE_PANICS
@@ -203,7 +205,7 @@ class Loops(Generic[F, R]):
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._by_name: dict[str, Loop[F, R]] = {}
         self._listeners = listeners
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler may come in between
 
     def add(self, name: str, fn: F, plan: RestartPlan) -> Loop[F, R]:
         """A new loop; the name of one that is over may be given again.
@@ -257,10 +259,15 @@ class BaseSupervisor(Generic[F, R]):
     Args:
         name: for errors.
         listeners: functions of an event, for all loops.
+        signals: whether SIGTERM and SIGINT stop it.
     """
 
-    def __init__(self, name: str, listeners: Iterable[Listener] | Listener) -> None:
+    def __init__(self, name: str, listeners: Iterable[Listener] | Listener, signals: bool) -> None:
         self.name = checked_name(name)
+        if not isinstance(signals, bool):
+            raise SettingTypeError("signals", f"must be True or False, got {signals!r}")
+        self._signals = signals
+        self._handlers = ExitStack()
         self._loops: Loops[F, R] = Loops(checked_listeners(listeners))
         self._stopping = False
         self._failure: BaseException | None = None
@@ -275,6 +282,11 @@ class BaseSupervisor(Generic[F, R]):
     def stats(self) -> SupervisorStats:
         """The numbers of all loops, as of now."""
         return self._loops.stats()
+
+    def _end_by_signals(self, end: Callable[[], object]) -> None:
+        """Lets the first SIGTERM or SIGINT call this, as long as the supervisor runs."""
+        if self._signals:
+            self._handlers.enter_context(ending_by_signals(self.name, end))
 
     def _begin(self) -> None:
         """The supervisor is entered, for the first time or again."""

@@ -19,10 +19,10 @@ class StopSignal:
                 beat()
     """
 
-    __slots__ = ("_given", "_waiter")
+    __slots__ = ("_given", "_interrupted", "_waiter")
 
     def __init__(self) -> None:
-        self._given = False
+        self._given = self._interrupted = False
         self._waiter = ThreadWaiter()
 
     @property
@@ -47,7 +47,18 @@ class StopSignal:
         limit = optional_seconds("duration", duration)
         if not self._given:
             self._waiter.wait(CLOCK.get(), limit)
+        if self._interrupted:
+            self._interrupted = False
+            self._waiter = ThreadWaiter()
+            if self._given:
+                self._waiter.wake()
         return self._given
+
+    def interrupt(self) -> None:
+        """Ends the waits that are under way, or else the next, without asking the loop to end; from any thread."""
+        waiter = self._waiter
+        self._interrupted = True
+        waiter.wake()
 
     def __repr__(self) -> str:
         return f"<StopSignal: {'given' if self._given else 'not given'}>"

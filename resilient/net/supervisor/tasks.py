@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias, TypeVar, Unpack, overload
 
 from resilient.core.restarts import Ended, Escalate, Restart, RestartPlan, Step
 from resilient.drivers.clock import CLOCK
-from resilient.drivers.loops.base import Task, TaskGroup
+from resilient.drivers.loops.base import Task, TaskGroup, Waiter
 from resilient.drivers.loops.current import current_backend, pause, task_group
 from resilient.drivers.loops.waiters import Latch
 from resilient.drivers.wrapping.kind import Kind, checked_kind
@@ -52,6 +52,8 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     Args:
         name: for errors.
         listeners: functions of an event, for all loops.
+        signals: whether the first SIGTERM or SIGINT stops all loops in order, after which ``run()`` and ``wait()``
+            return; the next one does what it did before. Only in the main thread.
 
     Raises:
         TypeError: the name is no text, or a listener cannot be called.
@@ -59,8 +61,11 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     Source: "Supervisor Behaviour", OTP Design Principles, Erlang/OTP.
     """
 
-    def __init__(self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = ()) -> None:
-        super().__init__(name, listeners)
+    def __init__(
+        self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = (), signals: bool = False
+    ) -> None:
+        super().__init__(name, listeners, signals)
+        self._watch: Task | None = None  # for signals
         self._group: TaskGroup | None = None
         self._over = Latch()
 
@@ -125,9 +130,17 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
     async def __aenter__(self) -> Self:
         self._begin()
         self._over = Latch()
-        opened = task_group()
-        await opened.open()
+        asked = current_backend().waiter()
+        self._end_by_signals(asked.wake)
+        try:
+            opened = task_group()
+            await opened.open()
+        except BaseException:
+            self._handlers.close()
+            raise
         self._group = opened
+        if self._signals:
+            self._watch = opened.start(partial(self._await_signal, opened, asked), f"signals to {self.name}", nothing)
         for loop in self._loops.in_order():
             self._start(opened, loop)
         self._note_end()
@@ -145,6 +158,8 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
                 return
             self._begin_stop(opened)
             interrupt = await self._ended(opened)
+            if self._watch is not None:
+                self._watch.cancel()
             await opened.close()
             if kind is None:
                 if interrupt is not None:
@@ -152,7 +167,8 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
                 if not self._failure_told:  # else whoever waited within the block has dealt with it
                     self._raise_failure()
         finally:
-            self._group = self._failure = None
+            self._handlers.close()
+            self._group = self._failure = self._watch = None
             del interrupt, error, traceback  # a frame that holds the error it raised is a cycle
 
     async def _ended(self, opened: TaskGroup) -> BaseException | None:
@@ -171,6 +187,10 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
             return interrupt
         finally:
             del interrupt  # likewise
+
+    async def _await_signal(self, opened: TaskGroup, asked: Waiter) -> None:
+        await asked.wait()
+        self._begin_stop(opened)
 
     def _opened(self) -> TaskGroup:
         if self._group is None:
@@ -258,3 +278,7 @@ class Supervisor(BaseSupervisor[AsyncLoop, _Runner]):
         if not loop.over:
             loop.left_behind()
         return loop.over
+
+
+def nothing() -> None:
+    """Nobody is to be told."""

@@ -49,6 +49,8 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
     Args:
         name: for errors.
         listeners: functions of an event, for all loops, called in their threads.
+        signals: whether the first SIGTERM or SIGINT stops all loops in order, after which ``run()`` and ``wait()``
+            return; the next one does what it did before. Only in the main thread.
 
     Raises:
         TypeError: the name is no text, or a listener cannot be called.
@@ -56,8 +58,10 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
     Source: "Supervisor Behaviour", OTP Design Principles, Erlang/OTP.
     """
 
-    def __init__(self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = ()) -> None:
-        super().__init__(name, listeners)
+    def __init__(
+        self, *, name: str = "supervisor", listeners: Iterable[Listener] | Listener = (), signals: bool = False
+    ) -> None:
+        super().__init__(name, listeners, signals)
         self._lock = threading.Lock()
         self._context: Context | None = None  # while it runs
         self._over = threading.Event()
@@ -144,6 +148,7 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
             self._over.clear()
             self._context = copy_context()
         try:
+            self._end_by_signals(self._stop_aside)
             with self._lock:
                 for loop in self._loops.in_order():
                     if loop.runner is None:  # else another thread has just added it
@@ -165,8 +170,17 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
             if kind is None and not self._failure_told:
                 self._raise_failure()
         finally:
+            self._handlers.close()
             self._context = self._failure = None
             del error, traceback  # a frame that holds the error it raised is a cycle
+
+    def _stop_aside(self) -> None:
+        """Stops in a thread of its own: the main thread may hold any lock at this moment."""
+        try:
+            threading.Thread(target=self.stop, name=f"stopping {self.name}", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self._stopping = True
+            self._ask_all()
 
     def _start(self, loop: Loop[ThreadLoop, _Runner]) -> None:
         assert self._context is not None  # it runs

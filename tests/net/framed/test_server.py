@@ -531,6 +531,57 @@ def test_a_place_where_nobody_can_listen(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_name_is_served_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever a client takes first."""
+    both = [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    infos = [(family, socket.SOCK_STREAM, 6, "", where) for family, where in both]
+
+    async def main() -> None:
+        async def getaddrinfo(*_: object, **__: object) -> Any:
+            return infos
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        async with FramedServer("tcp://both:0", at_once) as server:
+            host, port = server.address
+            assert "both" == host
+            for _, where in both:
+                client = Client(*await asyncio.open_connection(where[0], port))
+                client.send(b"hello")
+                assert b"HELLO" == await client.receive()
+                assert await client.hangs_up()
+
+    asyncio.run(main())
+
+
+def test_an_event_loop_that_cannot_watch_sockets_serves(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows' own is one; it also outlasts a lack of descriptors."""
+    monkeypatch.setattr("resilient.net.framed.server.BREATHER", 0.001)
+    failures = [ConnectionAbortedError(), OSError(24, "too many open files")]
+
+    class Proactor(asyncio.SelectorEventLoop):
+        """As far as it matters."""
+
+        def add_reader(self, *_: Any) -> Any:
+            raise NotImplementedError
+
+        async def sock_accept(self, sock: socket.socket) -> Any:
+            if failures:
+                raise failures.pop()
+            return await super().sock_accept(sock)
+
+    async def main() -> None:
+        async with FramedServer(place, at_once) as server:
+            for _ in range(2):
+                client = await Client.to(server)
+                client.send(b"hello")
+                assert b"HELLO" == await client.receive()
+                assert await client.hangs_up()
+        assert 1 == len(asyncio.all_tasks())
+
+    with asyncio.Runner(loop_factory=Proactor) as runner:
+        runner.run(main())
+
+
 def test_trio_is_told(place: str) -> None:
     """Early, and in words."""
 

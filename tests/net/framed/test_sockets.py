@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loops import run
 from threads import together
 
-from resilient.net.framed.sockets import listen_tcp, listen_unix, pipe_is_empty, read_buffer, tuned
+from resilient.net.framed import sockets
+from resilient.net.framed.sockets import listen_everywhere, listen_tcp, listen_unix, pipe_is_empty, read_buffer, tuned
 
 
 def test_a_thread_reads_into_one_buffer() -> None:
@@ -104,3 +107,60 @@ def test_a_port_is_taken_once() -> None:
     with listen_tcp(socket.AF_INET, ("127.0.0.1", 0)) as listener:
         with pytest.raises(OSError, match="in use"):
             listen_tcp(socket.AF_INET, listener.getsockname())
+
+
+BOTH = [(socket.AF_INET6, ("::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+
+
+def test_a_name_is_listened_on_everywhere() -> None:
+    """At one port; an address that is told twice is one."""
+    listeners = listen_everywhere([*BOTH, *BOTH])
+    assert 2 == len(listeners)
+    assert 1 == len({each.getsockname()[1] for each in listeners})
+    for each in listeners:
+        socket.create_connection(each.getsockname()[:2], timeout=20).close()
+        each.close()
+
+
+def test_wildcards_do_not_get_into_each_others_way() -> None:
+    """IPv6's takes IPv4 as well on Linux, unless told otherwise."""
+    for each in listen_everywhere([(socket.AF_INET6, ("::", 0, 0, 0)), (socket.AF_INET, ("0.0.0.0", 0))]):
+        each.close()
+
+
+def test_addresses_that_are_not_here_are_left_out() -> None:
+    """As long as there is one that is."""
+    elsewhere = (socket.AF_INET, ("192.0.2.1", 0))
+    (listener,) = listen_everywhere([elsewhere, BOTH[1]])
+    listener.close()
+    with pytest.raises(OSError, match="Cannot assign"):
+        listen_everywhere([elsewhere])
+
+
+def test_a_port_is_free_everywhere_or_another_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody cares which; otherwise it is in use."""
+    tried = list[int]()
+
+    def listen(family: int, where: tuple[Any, ...], *, alone: bool) -> socket.socket:
+        if len(tried) < 2 and family == socket.AF_INET:
+            tried.append(where[1])
+            raise OSError(errno.EADDRINUSE, "in use")
+        return listen_tcp(family, where, alone=alone)
+
+    monkeypatch.setattr(sockets, "listen_tcp", listen)
+    for each in listen_everywhere(BOTH):
+        each.close()
+    assert 2 == len(tried)
+    monkeypatch.setattr(sockets, "FREE_PORTS", 1)
+    tried.clear()
+    with pytest.raises(OSError, match="in use"):
+        listen_everywhere(BOTH)
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    """Nothing stays open of the others."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            listen_everywhere([(socket.AF_INET6, ("::1", port, 0, 0)), (socket.AF_INET, ("127.0.0.1", port))])
+    listen_tcp(socket.AF_INET6, ("::1", port, 0, 0)).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import weakref
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from loops import LOOPS, run
 
-from resilient import backoff, events, listen
+from resilient import DeadlineExceeded, backoff, events, listen
 from resilient.drivers.loops.current import current_backend
 from resilient.net import Poller, Supervisor
 from resilient.testing import FakeClock
@@ -236,3 +237,75 @@ def test_settings_are_checked(settings: dict[str, Any], kind: type[Exception], s
     """By name, value and limit."""
     with pytest.raises(kind, match=said):
         Poller(**{"fetch": answers(1), "interval": 30, **settings})
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_fetches_at_once_on_demand(loop: str) -> None:
+    """During a wait, also that of a backoff; during a fetch, again after it."""
+    polls: list[float] = []
+
+    async def main(clock: FakeClock) -> Any:
+        async def fetch() -> int:
+            polls.append(clock.now())
+            if len(polls) == 2:
+                poller.poll_now()
+            if len(polls) == 3:
+                clock.call_later(0.01, poller.poll_now)
+                raise OSError("down")
+            return 1
+
+        poller = Poller(fetch, interval=30)
+        clock.call_later(10, poller.poll_now)
+        await polled(poller, clock, 45)
+
+    virtually(loop, main)
+    assert [0, 10, 10, 10.01, 40.01] == polls
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_one_may_wait_for_the_first_value(loop: str) -> None:
+    """No longer than one wants to."""
+
+    async def main(clock: FakeClock) -> Any:
+        poller = Poller(answers(OSError("down"), OSError("down"), "value"), interval=30)
+        with pytest.raises(DeadlineExceeded):
+            await poller.ready(5)
+        async with Supervisor() as supervisor:
+            supervisor.add("poll", poller.run)
+            await poller.ready()
+            await poller.ready(1)
+            return poller.value, clock.now()
+
+    assert ("value", pytest.approx(5.3)) == virtually(loop, main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_cancellation_from_below_is_a_failed_fetch(loop: str) -> None:
+    """What it awaited was cancelled; one of the poller itself ends it."""
+    heard: list[Any] = []
+
+    async def main(clock: FakeClock) -> Any:
+        fetch = answers("value", asyncio.CancelledError(), "new")
+        poller = Poller(fetch, interval=30, listeners=(heard.append,))
+        await polled(poller, clock, 45)
+        return poller.value, clock.sleeps
+
+    assert ("new", [30, 0.1, 30]) == virtually(loop, main)
+    assert "poller: attempt 1 failed with RuntimeError: what the fetch awaited was cancelled: RETRY" == str(heard[0])
+
+
+def test_a_poller_that_is_cancelled_while_it_fetches_ends() -> None:
+    """That is no failure."""
+
+    async def main() -> None:
+        async def fetch() -> None:
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(Poller(fetch, interval=30).run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())

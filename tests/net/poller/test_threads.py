@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resilient import events, listen
+from resilient import DeadlineExceeded, events, listen
 from resilient.net.sync import Poller, StopSignal, Supervisor
 from resilient.testing import FakeClock
 
@@ -106,3 +106,40 @@ def test_async_functions_are_for_the_other_one() -> None:
         Poller(later, interval=1)
     with pytest.raises(TypeError, match="apply must be a blocking function, got <function"):
         Poller(print, later, interval=1)
+
+
+def test_it_fetches_at_once_on_demand() -> None:
+    """From another thread: nobody waits for the interval."""
+    stop, fetched = StopSignal(), threading.Semaphore(0)
+    poller: Poller[int] = Poller(lambda: fetched.release() or 1, interval=3600)
+    poller.poll_now()  # it does not run yet: there is nothing to do
+    thread = threading.Thread(target=poller.run, args=(stop,))
+    thread.start()
+    for _ in range(5):
+        assert fetched.acquire(timeout=20)
+        poller.poll_now()
+    stop.give()
+    thread.join()
+
+
+def test_one_may_wait_for_the_first_value() -> None:
+    """No longer than one wants to."""
+    go = threading.Event()
+    poller = Poller(lambda: go.wait(20) and "value", interval=3600)
+    with pytest.raises(DeadlineExceeded):
+        poller.ready(0.01)
+    with Supervisor() as supervisor:
+        supervisor.add("poll", poller.run)
+        threading.Timer(0.01, go.set).start()
+        poller.ready()
+        poller.ready(20)
+        assert "value" == poller.value
+
+
+def test_fetches_are_spread() -> None:
+    """By the jitter, drawn by the clock in use."""
+    stop = StopSignal()
+    poller = Poller(answers(1, 2, 3, stop=stop), interval=30, jitter=0.5)
+    with FakeClock() as clock:
+        poller.run(stop)
+    assert all(15 <= wait <= 45 and wait != 30 for wait in clock.sleeps)

@@ -37,3 +37,24 @@ def test_durations_are_checked() -> None:
     """By name, value and limit."""
     with pytest.raises(ValueError, match="duration must be >= 0 s, got -1"):
         StopSignal().wait(-1)
+
+
+def test_an_interrupt_ends_one_wait_only() -> None:
+    """The one under way, or else the next; the loop goes on."""
+    stop = StopSignal()
+    stop.interrupt()
+    with FakeClock() as clock:
+        assert (False, 0) == (stop.wait(30), clock.now())
+        assert (False, 30) == (stop.wait(30), clock.now())
+    thread = threading.Thread(target=stop.interrupt)
+    thread.start()
+    assert not stop.wait()
+    thread.join()
+
+
+def test_a_signal_outlasts_an_interrupt() -> None:
+    """Whichever comes first."""
+    stop = StopSignal()
+    stop.interrupt()
+    stop.give()
+    assert (True, True) == (stop.wait(), stop.wait())
