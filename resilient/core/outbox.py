@@ -4,7 +4,8 @@ Every accepted frame has a number and is, at any time, exactly one of these::
 
     pending       it waits, is being handed to the pipe, or is in the pipe: its fate is open
     delivered     the other side took it out of the pipe
-    dropped       it was given up before any of it was sent, by the rule for overflows or at the end
+    dropped       it was given up before all of it was sent: by the rule for overflows, at the end, or since so many
+                  connections in a row were cut while it was being handed over that the other side must refuse it
     unconfirmed   it was in the pipe when the connection was cut: nobody can know
 
     accepted = pending + delivered + dropped + unconfirmed
@@ -41,13 +42,16 @@ from typing import TypeVar
 
 from resilient.core.outbox_plan import OutboxPlan
 
-__all__ = ["Batch", "Outbox", "OutboxCounts", "Refusal"]
+__all__ = ["CUTS", "Batch", "Outbox", "OutboxCounts", "Refusal"]
 
 T = TypeVar("T")
 
 # Small batches in the pipe are counted together, up to this part of it: so a full one is some dozens of things to keep,
 # not a hundred thousand, and its frames count as delivered by so much later at most.
 PARTS = 64
+# Cuts in a row with the same single frame in hand, after which it is given up: the other side's limit may be smaller
+# than ours, and then it would cut every connection for it, and no frame behind it would ever be sent.
+CUTS = 5
 
 
 class Refusal(StrEnum):
@@ -133,8 +137,8 @@ class Outbox:
     """
 
     __slots__ = (
-        "_accepted", "_bytes", "_delivered", "_dropped", "_dropped_news", "_frames", "_hand", "_latest", "_numbers",
-        "_part", "_pipe", "_refused", "_resent", "_sent", "_unconfirmed", "_unconfirmed_news", "plan",
+        "_accepted", "_bytes", "_cuts", "_delivered", "_dropped", "_dropped_news", "_frames", "_hand", "_latest",
+        "_numbers", "_part", "_pipe", "_refused", "_resent", "_sent", "_stuck", "_unconfirmed", "_unconfirmed_news", "plan",
     )  # fmt: skip
 
     def __init__(self, plan: OutboxPlan) -> None:
@@ -148,6 +152,7 @@ class Outbox:
         self._sent = 0  # bytes written, to all pipes
         self._latest = 0  # number of the last frame that was ever written
         self._accepted = self._delivered = self._dropped = self._unconfirmed = self._resent = self._refused = 0
+        self._stuck = self._cuts = 0  # the frame that was in hand at the last cuts, and how many they were
         self._dropped_news: list[int] = []
         self._unconfirmed_news: list[int] = []
 
@@ -243,8 +248,13 @@ class Outbox:
         """The other side has taken all that was handed over."""
         self._settle(self._sent)
 
-    def cut(self) -> None:
-        """The connection was lost: what was in the pipe is unconfirmed, or waits once more, ahead of all others."""
+    def cut(self) -> int:
+        """The connection was lost: what was in the pipe is unconfirmed, or waits once more, ahead of all others.
+
+        Returns:
+            the number of the frame that is given up, since it was in hand at so many cuts in a row; 0 if none is.
+        """
+        refused = self._refused_in_hand()
         self._empty_hand()
         if self.plan.resend:
             while self._pipe:
@@ -252,6 +262,7 @@ class Outbox:
                 self._resent += len(stretch.numbers)
                 self._put_back(stretch.numbers, stretch.frames)
         self._close_pipe()
+        return refused
 
     def abandoned(self) -> None:
         """The connection was given up for good: nothing is pending any more."""
@@ -330,6 +341,21 @@ class Outbox:
     def _begin_stretch(self) -> None:
         self._settle(self._sent - self.plan.pipe)
         self._pipe.append(Stretch(self._sent + self._part))
+
+    def _refused_in_hand(self) -> int:
+        """Gives the frame in hand up if it was there at too many cuts; its number, or 0."""
+        batch = self._hand
+        if batch is None or len(batch.numbers) > 1:
+            self._stuck = self._cuts = 0
+            return 0
+        (number,) = batch.numbers
+        self._cuts = self._cuts + 1 if number == self._stuck else 1
+        self._stuck = number
+        if self._cuts < CUTS:
+            return 0
+        self._hand = None
+        self._drop(number)
+        return number
 
     def _empty_hand(self) -> None:
         batch, self._hand = self._hand, None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from resilient.core.outbox import PARTS, Batch, Outbox, Refusal
+from resilient.core.outbox import CUTS, PARTS, Batch, Outbox, Refusal
 from resilient.core.outbox_plan import OutboxPlan, Overflow
 
 TEN = 10  # bytes of each frame here
@@ -102,6 +102,38 @@ def test_drained_when_all_is_handed_over() -> None:
     assert not box.drained
     send(box)
     assert box.drained
+
+
+# Frames that the other side refuses
+
+
+@pytest.mark.parametrize("resend", [False, True])
+def test_a_frame_at_which_every_connection_is_cut_is_given_up(resend: bool) -> None:
+    """After some cuts in a row with it in hand: the others are to be sent."""
+    box = Outbox(OutboxPlan(resend=resend))
+    for text in "gba":
+        box.offered(frame(text))
+    given_up = []
+    for _ in range(CUTS):
+        while (batch := box.next_batch(1)) is not None and batch.frames != [frame("b")]:
+            box.written(batch)
+        given_up.append(box.cut())
+    assert [0] * (CUTS - 1) + [2] == given_up
+    assert [2] == box.take_dropped()
+    assert [frame("a")] == took(box).frames[-1:]
+
+
+def test_a_frame_that_gets_through_in_the_end_is_not_given_up() -> None:
+    """Nor do cuts count that came at other frames."""
+    box = outbox()
+    for text in "ab":
+        box.offered(frame(text))
+    for cut in range(3 * CUTS):
+        if cut % (CUTS - 1) == 0:
+            assert box.cut() == 0  # with nothing in hand
+        assert box.next_batch(1) is not None
+        assert box.cut() == 0
+    assert [] == box.take_dropped()
 
 
 # At once

@@ -18,6 +18,7 @@ from resilient.core.addresses import Address, UnixAddress
 from resilient.core.duration import Duration, optional_seconds
 from resilient.core.events import Event, LinkChanged
 from resilient.core.link import State
+from resilient.core.outbox import CUTS
 from resilient.drivers import forks
 from resilient.drivers.clock import CLOCK, SYSTEM, Clock
 from resilient.drivers.deadline import DEADLINE
@@ -31,6 +32,7 @@ from resilient.net.framed.protocol import FramedProtocol
 from resilient.net.framed.receive_queue import ReceiveQueue
 from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import FramedPlan, FramedStats, panics_only
+from resilient.observe.log import caution
 from resilient.policies.catch import Catch
 
 __all__ = ["FramedChannel"]
@@ -289,7 +291,12 @@ class FramedChannel:
         """No frame goes out by this connection any more."""
         if connection is self.connection:
             self.connection = None
-            self.send_queue.cut()
+            refused = self.send_queue.cut()
+            if refused:
+                caution(
+                    f"{self.name}: frame {refused} is given up: {CUTS} connections in a row were lost while it was"
+                    " sent; the other side may take no frames of its size"
+                )
             self._tell_news()
         connection.abort()
 

@@ -129,11 +129,12 @@ class SendQueue:
         with self._lock:
             self._outbox.flushed()
 
-    def cut(self) -> None:
-        """The connection was lost."""
+    def cut(self) -> int:
+        """The connection was lost; the number of the frame that is given up as the other side refuses it, or 0."""
         with self._lock:
-            self._outbox.cut()
+            refused = self._outbox.cut()
         self.wake()
+        return refused
 
     def news(self) -> Numbers | None:
         """What was dropped or lost sight of since the last time; None if there is nothing."""

@@ -181,6 +181,31 @@ def test_ten_thousand_messages_through_resets(loop: str, resend: bool, place: st
     run(loop, main)
 
 
+@pytest.mark.parametrize("resend", [False, True])
+def test_a_frame_that_the_server_refuses_is_given_up(
+    resend: bool, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its number, with the reason in the log; those behind it arrive, those before it do not again and again."""
+
+    async def main() -> None:
+        got: list[bytes] = []
+        dropped: list[int] = []
+        plan = OutboxPlan(resend=resend)
+        async with (
+            FramedServer(place, got.append, max_frame=1_000_000) as server,
+            FramedClient(server.url, outbox=plan, backoff=QUICK, on_dropped=dropped.extend) as client,
+        ):
+            client.send(b"good")
+            big = client.send(bytes(8_000_000))
+            client.send(b"small")
+            await until(lambda: b"small" in got)
+            assert [big] == dropped
+            assert got.count(b"good") <= 6
+        assert f"frame {big} is given up: 5 connections in a row were lost while it was sent" in caplog.text
+
+    asyncio.run(main())
+
+
 def test_slices_of_the_network_change_nothing(place: str) -> None:
     """A few bytes at a time, in both directions."""
 
