@@ -10,14 +10,15 @@ from resilient.drivers.loops.current import current_task
 
 __all__ = ["close_block", "open_block"]
 
-# The tickets of open blocks, each with the thread and task that opened it, by the policy and the frame of the block: a
-# shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not mixed up.
-_OPEN: dict[tuple[int, int], list[tuple[object, Any]]] = {}
+# The tickets of open blocks, by the policy and the thread and task that opened them, and within that by the frame of the
+# block: a shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not mixed up.
+_OPEN: dict[tuple[int, int, int], dict[int, list[Any]]] = {}
 
 
 def open_block(policy: object, ticket: object, frame: FrameType) -> None:
     """Keeps the ticket of a ``with`` block that begins in this frame."""
-    _OPEN.setdefault((id(policy), id(_users(frame))), []).append((_owner(), ticket))
+    owned = _OPEN.setdefault((id(policy), get_ident(), id(current_task())), {})
+    owned.setdefault(id(_users(frame)), []).append(ticket)
 
 
 def close_block(policy: object, frame: FrameType) -> Any:
@@ -29,23 +30,27 @@ def close_block(policy: object, frame: FrameType) -> Any:
     Raises:
         RuntimeError: no block of this policy is open.
     """
-    own, owner = (id(policy), id(_users(frame))), _owner()
-    keys = [own, *[key for key in reversed(list(_OPEN)) if key[0] == own[0] and key != own]]
-    for wanted in (owner, None):
-        for key in keys:
-            blocks = _OPEN.get(key, [])
-            for place in range(len(blocks) - 1, -1, -1):
-                if wanted is None or blocks[place][0] == wanted:
-                    _, ticket = blocks.pop(place)
-                    if not blocks:
-                        del _OPEN[key]
-                    return ticket
-    raise RuntimeError(f"a block of {policy!r} ends that was never begun")
+    owner, own = (id(policy), get_ident(), id(current_task())), id(_users(frame))
+    owned = _OPEN.get(owner)
+    if owned is None:
+        owner, owned = _elsewhere(policy, own)
+    if own not in owned:
+        own = next(reversed(owned))
+    tickets = owned[own]
+    ticket = tickets.pop()
+    if not tickets:
+        del owned[own]
+        if not owned:
+            del _OPEN[owner]
+    return ticket
 
 
-def _owner() -> tuple[int, int]:
-    """The thread, and the task in it, by which this code runs."""
-    return get_ident(), id(current_task())
+def _elsewhere(policy: object, frame: int) -> tuple[tuple[int, int, int], dict[int, list[Any]]]:
+    """The blocks of another thread or task, which this frame was in before; else those begun last."""
+    others = [(owner, owned) for owner, owned in reversed(list(_OPEN.items())) if owner[0] == id(policy)]
+    if not others:
+        raise RuntimeError(f"a block of {policy!r} ends that was never begun")
+    return next((other for other in others if frame in other[1]), others[0])
 
 
 def _users(frame: FrameType) -> FrameType:
