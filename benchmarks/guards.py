@@ -39,6 +39,7 @@ from resilient import (
 
 Case = Callable[[int], None]
 
+CROWD = 16_000  # tasks
 PLENTY = 1e9  # calls a second: a limiter that is never in the way
 
 # Each guard as somebody would set it up; none of them is ever in the way.
@@ -141,18 +142,40 @@ async def hedged_by_hand(a: int, b: int) -> int:
     return await primary
 
 
+def open_at_once(guard: contextlib.AbstractAsyncContextManager[object]) -> Case:
+    """So many tasks are in a block of one guard at the same time, and then leave it."""
+    loop = asyncio.new_event_loop()
+
+    async def one(go: asyncio.Event) -> None:
+        async with guard:
+            await go.wait()
+
+    async def awaited(count: int) -> None:
+        for _ in range(count):
+            go = asyncio.Event()
+            tasks = [asyncio.create_task(one(go)) for _ in range(CROWD)]
+            await asyncio.sleep(0)  # all are in their blocks
+            go.set()
+            await asyncio.gather(*tasks)
+
+    return lambda count: loop.run_until_complete(awaited(count))
+
+
 def loop_cases() -> dict[str, Case]:
     return {
         "asyncio.timeout": repeat_in_loop(timed_by_asyncio),
         "timeout, async": repeat_in_loop(Timeout(60)(plain_async)),
         "hedge by hand, async": repeat_in_loop(hedged_by_hand),
         "hedge, async": repeat_in_loop(Hedge(60)(plain_async)),
+        "16,000 blocks at once": open_at_once(Bulkhead(CROWD)),
+        "16,000 semaphores at once": open_at_once(asyncio.Semaphore(CROWD)),
     }
 
 
 LOOP_MARKS = [
     Mark("timeout, async / asyncio.timeout", "timeout, async", "asyncio.timeout", at_most=1.5),
     Mark("hedge, async / by hand", "hedge, async", "hedge by hand, async", at_most=1.5),
+    Mark("16,000 blocks / semaphores", "16,000 blocks at once", "16,000 semaphores at once", at_most=2),
 ]
 
 MARKS = [

@@ -138,7 +138,8 @@ class Outbox:
 
     __slots__ = (
         "_accepted", "_bytes", "_cuts", "_delivered", "_dropped", "_dropped_news", "_frames", "_hand", "_latest",
-        "_numbers", "_part", "_pipe", "_refused", "_resent", "_sent", "_stuck", "_unconfirmed", "_unconfirmed_news", "plan",
+        "_numbers", "_part", "_pipe", "_refused", "_resent", "_sent", "_stuck", "_unconfirmed",
+        "_unconfirmed_news", "plan",
     )  # fmt: skip
 
     def __init__(self, plan: OutboxPlan) -> None:

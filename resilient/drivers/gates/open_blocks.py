@@ -10,8 +10,9 @@ from resilient.drivers.loops.current import current_task
 
 __all__ = ["close_block", "open_block"]
 
-# The tickets of open blocks, by the policy and the thread and task that opened them, and within that by the frame of the
-# block: a shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not mixed up.
+# The tickets of open blocks, by the policy and the thread and task that opened them, and within that by the frame of
+# the block: a shared policy holds nothing of any of them, and generators and tasks suspended inside a block are not
+# mixed up.
 _OPEN: dict[tuple[int, int, int], dict[int, list[Any]]] = {}
 
 
