@@ -39,7 +39,7 @@ ON = (
     | presets.http
 )
 
-SETTINGS: dict[str, Any] = {"on": ON, "heartbeat": 5, "name": "http"}
+SETTINGS: dict[str, Any] = {"on": ON, "heartbeat": 5, "probe_when_busy": True, "name": "http"}
 
 # Around the calls, for the statuses.
 STEADY = Retry(on=presets.http, attempts=5)

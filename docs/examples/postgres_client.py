@@ -21,7 +21,7 @@ from resilient.net import ConnectionManager, sync
 
 # A heartbeat waits for the statement before it, so the server has to end any before three heartbeats are missed.
 SESSION: dict[str, Any] = {"autocommit": True, "connect_timeout": 5, "options": "-c statement_timeout=10s"}
-SETTINGS: dict[str, Any] = {"on": presets.postgres, "heartbeat": 5, "name": "postgres"}
+SETTINGS: dict[str, Any] = {"on": presets.postgres, "heartbeat": 5, "probe_when_busy": True, "name": "postgres"}
 
 
 def postgres_client(conninfo: str, **settings: Any) -> ConnectionManager[psycopg.AsyncConnection]:

@@ -28,7 +28,7 @@ from resilient.net import ConnectionManager, sync
 ONCE, BLOCKING_ONCE = Retry(NoBackoff(), 0), BlockingRetry(NoBackoff(), 0)
 TIMEOUT = 5  # seconds, more than any command takes: what hangs ends by it
 
-SETTINGS: dict[str, Any] = {"on": presets.redis, "heartbeat": 5, "name": "redis"}
+SETTINGS: dict[str, Any] = {"on": presets.redis, "heartbeat": 5, "probe_when_busy": True, "name": "redis"}
 
 
 @asynccontextmanager

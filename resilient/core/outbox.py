@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from resilient.core.outbox_plan import OutboxPlan
+from resilient.core.outbox_plan import PIPE, OutboxPlan
 
 __all__ = ["CUTS", "Batch", "Outbox", "OutboxCounts", "Refusal"]
 
@@ -138,7 +138,7 @@ class Outbox:
 
     __slots__ = (
         "_accepted", "_bytes", "_cuts", "_delivered", "_dropped", "_dropped_news", "_frames", "_hand", "_latest",
-        "_numbers", "_part", "_pipe", "_refused", "_resent", "_sent", "_stuck", "_unconfirmed",
+        "_numbers", "_part", "_pipe", "_refused", "_resent", "_room", "_sent", "_stuck", "_unconfirmed",
         "_unconfirmed_news", "plan",
     )  # fmt: skip
 
@@ -149,7 +149,8 @@ class Outbox:
         self._bytes = 0  # of them
         self._hand: Batch | None = None  # what the writer has taken
         self._pipe: deque[Stretch] = deque()
-        self._part = plan.pipe // PARTS
+        self._room = PIPE if plan.pipe is None else plan.pipe
+        self._part = self._room // PARTS
         self._sent = 0  # bytes written, to all pipes
         self._latest = 0  # number of the last frame that was ever written
         self._accepted = self._delivered = self._dropped = self._unconfirmed = self._resent = self._refused = 0
@@ -340,7 +341,7 @@ class Outbox:
         return count
 
     def _begin_stretch(self) -> None:
-        self._settle(self._sent - self.plan.pipe)
+        self._settle(self._sent - self._room)
         self._pipe.append(Stretch(self._sent + self._part))
 
     def _refused_in_hand(self) -> int:

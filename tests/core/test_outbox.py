@@ -397,7 +397,7 @@ class Traffic(RuleBasedStateMachine):
         return sum(self.sizes[number] for number in self.pipe)
 
     def hands_over(self, number: int) -> None:
-        room = self.box.plan.pipe
+        room = self.box.plan.pipe or 0
         self.deliver(lambda: self.piped() + self.sizes[number] <= room)  # it blocks until there is room
         self.pipe.append(number)
         self.deliver(lambda: self.piped() <= room)

@@ -11,7 +11,7 @@ from resilient.core.frames import BEAT, FrameReader
 from resilient.core.outbox import Batch
 from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import BATCH
-from resilient.net.framed.sockets import pipe_is_empty, read_buffer, tuned
+from resilient.net.framed.sockets import goodbyes_cross, has_ended, pipe_is_empty, read_buffer, tuned
 
 __all__ = ["FramedProtocol", "Owner"]
 
@@ -66,6 +66,7 @@ class FramedProtocol(asyncio.BufferedProtocol):
         self._large: Batch | None = None  # one frame, being handed over in slices
         self._rest = memoryview(b"")  # of it
         self._beat_due = False
+        self._answers_our_end = False  # whether the end of the other side's stream does so, when it comes
         self._asked: deque[int] = deque()  # number of the frame before each beat that is not answered yet
         self._sign: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -95,8 +96,8 @@ class FramedProtocol(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self.parted = True
-        if self._transport is not None and not self.open:  # we had ended ours: it has read all of it
-            self._queue.flushed()
+        if self._answers_our_end and self._transport is not None and not goodbyes_cross(self._transport):
+            self._queue.flushed()  # it has read all of what we sent
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -163,7 +164,10 @@ class FramedProtocol(asyncio.BufferedProtocol):
     def part(self) -> None:
         """Ends our own stream behind what was handed over; the other side's goes on."""
         if self._transport is not None and self.open:
+            if self._beats:  # its answer says that all was read; the end of the other side's stream may cross ours
+                self._beat()
             self.open = False
+            self._answers_our_end = not self._beats and not has_ended(self._transport)
             try:
                 self._transport.write_eof()
             except OSError as error:  # it is lost, and asyncio has yet to find out

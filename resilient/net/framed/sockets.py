@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import stat
 import sys
@@ -15,12 +16,25 @@ from contextlib import contextmanager
 from threading import local
 from typing import Any
 
+from resilient.core.outbox_plan import PIPE
 from resilient.net.framed.settings import BATCH
 
-__all__ = ["BACKLOG", "listen_everywhere", "listen_tcp", "listen_unix", "pipe_is_empty", "read_buffer", "tuned"]
+__all__ = [
+    "BACKLOG",
+    "goodbyes_cross",
+    "has_ended",
+    "listen_everywhere",
+    "listen_tcp",
+    "listen_unix",
+    "pipe_is_empty",
+    "pipe_size",
+    "read_buffer",
+    "tuned",
+]
 
 BACKLOG = 128  # connections that wait to be accepted: Linux's somaxconn until 5.4
 FREE_PORTS = 10  # most ports that are tried where one must be free at several addresses
+CLOSING = 11  # of Linux' tcp_states.h
 READ = 256 * 1024  # bytes read at once: as many as asyncio reads
 
 
@@ -58,11 +72,47 @@ def tuned(transport: asyncio.BaseTransport) -> None:
             found.setsockopt(socket.IPPROTO_TCP, unsent, 2 * BATCH)
 
 
+def pipe_size() -> int:
+    """How many bytes two kernels with the settings of this one may hold of a TCP connection, at least 36 MiB."""
+    sizes = []
+    for name in ("wmem", "rmem"):
+        try:
+            with open(f"/proc/sys/net/ipv4/tcp_{name}", encoding="ascii") as limits:
+                sizes.append(int(limits.read().split()[-1]))
+        except (OSError, ValueError, IndexError):  # another system
+            pass
+    return max(PIPE, sum(sizes))
+
+
+def goodbyes_cross(transport: asyncio.BaseTransport) -> bool:
+    """Whether the end of the other side's stream, which has just come, was sent before it knew of ours.
+
+    False if nobody can tell. On Linux a TCP socket is in the state CLOSING until our end is acknowledged, which an
+    answer to it would have done (RFC 9293, 3.3.2).
+    """
+    found = transport.get_extra_info("socket")
+    if sys.platform != "linux" or found is None or found.family == socket.AF_UNIX or found.fileno() < 0:
+        return False
+    return bool(found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSING)
+
+
+def has_ended(transport: asyncio.BaseTransport) -> bool:
+    """Whether the other side has ended its stream, though that may not have been read yet; False if nobody can tell."""
+    found = transport.get_extra_info("socket")
+    return found is not None and found.fileno() >= 0 and hasattr(select, "poll") and _has_ended(found.fileno())
+
+
+def _has_ended(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
+    return bool(poll.poll(0))
+
+
 def pipe_is_empty(transport: asyncio.Transport) -> bool:
     """Whether the other side has read all that was written; False if nobody can tell.
 
-    Linux's SIOCOUTQ counts what the peer of a Unix socket has not read (unix(7)); of TCP only what its kernel has not
-    got, which says nothing.
+    Of one that is gone nobody can: the system throws away what it had not read. Linux's SIOCOUTQ counts what the peer
+    of a Unix socket has not read (unix(7)); of TCP only what its kernel has not got, which says nothing.
     """
     found = transport.get_extra_info("socket")
     if sys.platform != "linux" or found is None or found.family != socket.AF_UNIX or transport.is_closing():
@@ -75,7 +125,7 @@ def pipe_is_empty(transport: asyncio.Transport) -> bool:
 
     left = array("i", [0])
     ioctl(found.fileno(), TIOCOUTQ, left)
-    return left[0] == 0
+    return left[0] == 0 and not _has_ended(found.fileno())  # in this order: it was there when nothing was left
 
 
 def listen_tcp(family: int, where: tuple[object, ...], *, alone: bool = False) -> socket.socket:

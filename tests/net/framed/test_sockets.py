@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import socket
 import threading
@@ -14,8 +15,19 @@ import pytest
 from loops import run
 from threads import together
 
+from resilient.core.outbox_plan import PIPE
 from resilient.net.framed import sockets
-from resilient.net.framed.sockets import listen_everywhere, listen_tcp, listen_unix, pipe_is_empty, read_buffer, tuned
+from resilient.net.framed.sockets import (
+    goodbyes_cross,
+    has_ended,
+    listen_everywhere,
+    listen_tcp,
+    listen_unix,
+    pipe_is_empty,
+    pipe_size,
+    read_buffer,
+    tuned,
+)
 
 
 def test_a_thread_reads_into_one_buffer() -> None:
@@ -164,3 +176,79 @@ def test_a_port_that_is_taken_is_refused() -> None:
         with pytest.raises(OSError, match="in use"):
             listen_everywhere([(socket.AF_INET6, ("::1", port, 0, 0)), (socket.AF_INET, ("127.0.0.1", port))])
     listen_tcp(socket.AF_INET6, ("::1", port, 0, 0)).close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_a_dead_peer_had_not_read_is_not_taken_for_read(loop: str) -> None:
+    """Linux purges its queue, which looks empty then."""
+
+    async def main() -> None:
+        mine, other = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=mine)
+        transport.write(b"abc")
+        other.close()
+        assert not pipe_is_empty(transport)
+        transport.abort()
+
+    run(loop, main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("unix", [False, True])
+def test_an_end_that_is_there_already_answers_nothing(unix: bool, loop: str) -> None:
+    """The other side has ended its stream, and then we end ours."""
+
+    async def main() -> None:
+        if unix:
+            mine, other = socket.socketpair()
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                mine = socket.create_connection(server.getsockname())
+                other, _ = server.accept()
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=mine)
+        transport.pause_reading()
+        assert not has_ended(transport)
+        other.shutdown(socket.SHUT_WR)
+        assert has_ended(transport)
+        assert not goodbyes_cross(transport)
+        transport.abort()
+        other.close()
+
+    run(loop, main)
+
+
+def test_the_pipe_is_as_large_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no smaller than where nobody has changed it; nor where the system does not tell."""
+    files = {"wmem": "1 2 100000000", "rmem": "1 2 3"}
+
+    def opened(path: str, **_: object) -> io.StringIO:
+        return io.StringIO(files[path.rpartition("_")[2]])
+
+    monkeypatch.setattr(sockets, "open", opened, raising=False)
+    assert 100_000_003 == pipe_size()
+    files["wmem"] = ""
+    assert PIPE == pipe_size()
+
+
+def test_ends_that_cross_are_known_by_the_state_of_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Linux; a closed socket tells nothing."""
+
+    class Transport(asyncio.BaseTransport):
+        """One whose socket is in a state."""
+
+        family = socket.AF_INET
+
+        def __init__(self, state: int, descriptor: int) -> None:
+            super().__init__({"socket": self})
+            self.state, self.descriptor = state, descriptor
+
+        def fileno(self) -> int:
+            return self.descriptor
+
+        def getsockopt(self, *_: int) -> bytes:
+            return bytes([self.state])
+
+    assert [True, False, False] == [goodbyes_cross(Transport(*each)) for each in ((11, 1), (7, 1), (11, -1))]
+    assert not has_ended(Transport(11, -1))
+    monkeypatch.setattr(sockets.sys, "platform", "darwin")
+    assert not goodbyes_cross(Transport(11, 1))

@@ -206,6 +206,42 @@ def test_a_frame_that_the_server_refuses_is_given_up(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("heartbeat", [None, 100])
+def test_a_goodbye_that_crosses_ours_confirms_nothing(heartbeat: float | None, place: str) -> None:
+    """The server had ended its stream before it could read what we sent; with heartbeats it says what it has read."""
+
+    async def main() -> None:
+        unconfirmed: list[int] = []
+        gone, go = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if heartbeat is not None:
+                writer.write(await reader.readexactly(4))
+            await go.wait()
+            writer.write_eof()
+            gone.set()
+            await asyncio.sleep(0.2)
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, place.removeprefix("unix:"))
+        async with (
+            server,
+            FramedClient(
+                place, heartbeat=heartbeat, backoff=QUICK, on_unconfirmed=unconfirmed.extend, attempts=1
+            ) as client,
+        ):
+            await until(lambda: client.state == "READY")
+            go.set()
+            for _ in range(20):
+                client.send(b"x" * 100)
+            await gone.wait()
+            await client.drain(5)
+        stats = client.stats()
+        assert (20, 0) == (stats.accepted, stats.delivered)
+
+    asyncio.run(main())
+
+
 def test_slices_of_the_network_change_nothing(place: str) -> None:
     """A few bytes at a time, in both directions."""
 
