@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from resilient.core.outbox_plan import PIPE, OutboxPlan
+from resilient.core.outbox_plan import OutboxPlan
 
 
 def test_by_default_it_waits_for_room() -> None:
     """And sends nothing twice."""
-    assert OutboxPlan("block", 1000, 16 * 2**20, PIPE, resend=False) == OutboxPlan()
+    assert OutboxPlan("block", 1000, 16 * 2**20, None, resend=False) == OutboxPlan()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -32,6 +32,7 @@ from resilient.net.framed.protocol import FramedProtocol
 from resilient.net.framed.receive_queue import ReceiveQueue
 from resilient.net.framed.send_queue import SendQueue
 from resilient.net.framed.settings import FramedPlan, FramedStats, panics_only
+from resilient.net.framed.sockets import pipe_size
 from resilient.observe.log import caution
 from resilient.policies.catch import Catch
 
@@ -95,7 +96,8 @@ class FramedChannel:
             listeners=(self._hear, *plan.listeners),
         )
         self.name = plan.name
-        self.send_queue = SendQueue(plan.outbox, plan.max_frame, plan.name, beats=self._beats)
+        outbox = plan.outbox if plan.outbox.pipe is not None else replace(plan.outbox, pipe=pipe_size())
+        self.send_queue = SendQueue(outbox, plan.max_frame, plan.name, beats=self._beats)
         self.receive_queue = ReceiveQueue(plan.name, self.manager.stats, self._room_made)
         self.deliver: Callable[[list[bytes]], bool] = self.receive_queue.keep
         self.on_unconfirmed: NumbersHook | None = None

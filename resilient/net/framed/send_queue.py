@@ -10,11 +10,10 @@ from threading import RLock
 
 from resilient.core.frames import encode
 from resilient.core.outbox import Batch, Outbox, OutboxCounts
-from resilient.core.outbox_plan import OutboxPlan
+from resilient.core.outbox_plan import PIPE, OutboxPlan
 from resilient.drivers.locks import let_go
 from resilient.errors import ManagerClosed
 from resilient.net.framed.settings import BATCH, Numbers, OutboxFull
-from resilient.net.framed.sockets import pipe_size
 from resilient.net.framed.wakers import wake_all
 
 __all__ = ["SendQueue"]
@@ -47,8 +46,7 @@ class SendQueue:
         self._least = 1 if beats else 0
         self._blocks = plan.overflow == "block"
         self._lock = RLock()
-        pipe = pipe_size() if plan.pipe is None else plan.pipe
-        self._outbox = Outbox(replace(plan, pipe=pipe + OURS))
+        self._outbox = Outbox(replace(plan, pipe=(PIPE if plan.pipe is None else plan.pipe) + OURS))
         self._over = False
         self._waiting: deque[Callable[[], object]] = deque()
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -220,8 +221,10 @@ def test_a_goodbye_that_crosses_ours_confirms_nothing(heartbeat: float | None, p
             await go.wait()
             writer.write_eof()
             gone.set()
-            await asyncio.sleep(0.2)
+            await reader.read()
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
         server = await asyncio.start_unix_server(serve, place.removeprefix("unix:"))
         async with (
