@@ -179,7 +179,6 @@ class Supervisor(BaseSupervisor[ThreadLoop, _Runner]):
         try:
             threading.Thread(target=self.stop, name=f"stopping {self.name}", daemon=True).start()
         except RuntimeError:  # the system has no thread left
-            self._stopping = True
             self._ask_all()
 
     def _start(self, loop: Loop[ThreadLoop, _Runner]) -> None:

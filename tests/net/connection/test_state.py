@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.strategies import sampled_from
 from net.plans import plan_of
 
-from resilient import Action, Classifier, ManagerClosed, NotConnected, PeerSilent, Recovery, Rule
+from resilient import Action, AttemptTimeout, Classifier, ManagerClosed, NotConnected, PeerSilent, Recovery, Rule
 from resilient.core import backoff
 from resilient.core.link import Dial, Recover, State, Wait
 from resilient.net.connection.job import Job, began
@@ -424,3 +424,37 @@ class Facts(RuleBasedStateMachine):
 
 Facts.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestFacts = Facts.TestCase
+
+
+def test_a_renewal_without_a_connection_is_a_dial_at_once() -> None:
+    """There is nothing to be used up."""
+    held = Held()
+    held.up()
+    held.state.lost(OSError("gone"), "one")
+    held.state.renew()
+    assert isinstance(held.due(), Dial)
+
+
+def test_a_heartbeat_that_could_not_be_sent_is_asked_for_again() -> None:
+    """For want of a thread, say; of another heartbeat nothing is known."""
+    held = Held(heartbeat=10.0, probe=str)
+    held.up()
+    for _ in range(2):
+        held.clock.advance(5)
+        probe = held.state.beat(held.clock.now())
+    assert isinstance(probe, Job)
+    held.state.unprobed(Job(1))
+    assert isinstance(held.state.beat(held.clock.now()), float)  # that one is still out
+    held.state.unprobed(probe)
+    held.clock.advance(5)
+    assert isinstance(held.state.beat(held.clock.now()), Job)
+
+
+def test_a_block_that_ran_out_of_time_is_a_cut() -> None:
+    """What it asked may still be answered, to nobody."""
+    held = Held(on=Classifier(Rule(AttemptTimeout, Action.FAIL)))
+    held.up()
+    lease = held.state.current
+    assert lease is not None
+    held.state.noticed(AttemptTimeout(1), lease)
+    assert lease.retired

@@ -537,3 +537,36 @@ def test_a_real_server_is_killed_and_comes_back() -> None:
             killed(process)
         assert manager.stats().connects >= 4
     assert descriptors() <= before
+
+
+@pytest.mark.parametrize("what", ["dial", "probe", "close", "listeners"])
+def test_a_thread_that_cannot_be_started_ends_nothing(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again: the system may have one later."""
+    start, left = threading.Thread.start, [0]
+
+    def refuse(self: threading.Thread) -> None:
+        if left[0] and self.name.startswith(f"db: {what}"):
+            left[0] -= 1
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    conns: list[Conn] = []
+
+    def connect() -> Conn:
+        conns.append(Conn(len(conns) + 1))
+        return conns[-1]
+
+    heard: list[Any] = []
+    manager = ConnectionManager(
+        connect, close=Conn.close, probe=lambda conn: None, heartbeat=0.01, on=OSError,
+        backoff=backoff.constant(0.01), name="db", listeners=(heard.append,),
+    )  # fmt: skip
+    with manager:
+        assert manager.call(lambda conn: conn.number) == 1
+        left[0] = 1
+        manager.lost(OSError("gone"), conns[0])
+        assert manager.call(lambda conn: conn.number) > 1
+        if what != "listeners":
+            until(lambda: not left[0])
+    assert manager.state is State.CLOSED

@@ -10,9 +10,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from loops import run
 
+from resilient.drivers.loops.current import current_backend
 from resilient.net import Supervisor
 from resilient.net.supervisor.signals import ending_by_signals
+from resilient.net.sync import StopSignal
 from resilient.net.sync import Supervisor as ThreadSupervisor
 
 ASYNC = """
@@ -133,3 +136,68 @@ def test_the_setting_is_checked(kind: Any) -> None:
     """It is a yes or a no."""
     with pytest.raises(TypeError, match="signals must be True or False, got 1"):
         kind(signals=1)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_tasks_end_when_their_own_process_is_asked_to(loop: str) -> None:
+    """In this very process: once, and the handlers are what they were before."""
+    before = signal.getsignal(signal.SIGTERM)
+    ended = list[str]()
+
+    async def main() -> None:
+        supervisor = Supervisor(signals=True)
+
+        @supervisor.add("worker")
+        async def worker() -> None:
+            signal.raise_signal(signal.SIGTERM)
+            try:
+                await current_backend().waiter().wait()
+            finally:
+                ended.append("worker")
+
+        await supervisor.run()
+
+    run(loop, main)
+    assert (["worker"], before) == (ended, signal.getsignal(signal.SIGTERM))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_supervisor_that_cannot_open_puts_the_handlers_back(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has begun."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def refuse() -> Any:
+        raise OSError("no")
+
+    async def main() -> None:
+        monkeypatch.setattr("resilient.net.supervisor.tasks.task_group", refuse)
+        with pytest.raises(OSError, match="no"):
+            await Supervisor(signals=True).run()
+
+    run(loop, main)
+    assert before == signal.getsignal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("threads_left", [True, False])
+def test_threads_end_when_their_own_process_is_asked_to(threads_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread of its own, or, where there is none left, in the handler."""
+    supervisor, up, start = ThreadSupervisor(signals=True), threading.Event(), threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name.startswith("stopping"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    if not threads_left:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    @supervisor.add("worker")
+    def worker(stop: StopSignal) -> None:
+        up.set()
+        stop.wait()
+
+    with supervisor:
+        assert up.wait(20)
+        signal.raise_signal(signal.SIGTERM)
+        supervisor.stop()
+    assert () == supervisor.stats().running
