@@ -543,8 +543,8 @@ class ConnectionState(Generic[C]):
         try:
             with self._lock:
                 link = self._link
-                if generation != link.generation:
-                    return
+                if generation != link.generation or (fact == link.dial_failed and self.current is not None):
+                    return  # it is history; or the dial succeeded just as its time was up
                 if self.current is None:
                     self._failures += 1
                     self._dial_failed_at(self._endpoint)

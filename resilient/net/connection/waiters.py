@@ -20,7 +20,7 @@ C = TypeVar("C")
 W = TypeVar("W", bound=Wakeable)
 
 # States in which nobody has to wait any longer: there is a connection, or none to come.
-DECIDED = frozenset({State.READY, State.FAILED, State.CLOSED})
+DECIDED = frozenset({State.READY, State.DRAINING, State.FAILED, State.CLOSED})
 
 
 class Connection(Protocol[C]):
